@@ -1,0 +1,13 @@
+#!/bin/sh
+# Writes locks/cpu.txt and locks/cuda.txt from pyproject.toml (run it as `make lock`).
+set -eu
+cd "$(dirname "$0")/.."
+extras="--extra ranking --extra text --extra features --extra serving --extra sweeps --extra dev"
+compile="uv pip compile pyproject.toml $extras --python-version 3.11 --override locks/overrides.txt --no-annotate --no-header --no-emit-index-url --no-emit-find-links"
+# The CPU build of torch needs none of the CUDA libraries that its metadata on the registry names.
+cuda_only="cuda-bindings cuda-pathfinder cuda-toolkit triton nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx"
+skip=""
+for name in $cuda_only; do skip="$skip --no-emit-package $name"; done
+$compile --extra cpu --no-emit-package torch --no-emit-package fbgemm-gpu $skip --quiet --output-file locks/cpu.txt
+$compile --extra cuda --quiet --output-file locks/cuda.txt
+wc -l locks/cpu.txt locks/cuda.txt

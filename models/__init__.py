@@ -1,0 +1,1 @@
+"""What learns: pure PyTorch and Lightning, and the baselines that a deep model must beat."""

@@ -1,0 +1,1 @@
+"""Recommendation: interactions in, ranked items out."""

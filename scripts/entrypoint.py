@@ -1,0 +1,114 @@
+"""The frame of every script: Hydra, readable errors, exit codes.
+
+`@entrypoint("train")` runs a function on `configs/train.yaml` and the command line's overrides.
+A key or choice that does not exist names the nearest that does. Exit codes follow sysexits.h:
+2 for a wrong command line; an exception's own `exit_code` (65 bad data, 66 no input, 69 a service
+is unavailable, …), whose message is all that is printed; 1 with a traceback for a defect of ours.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+_KEY = re.compile(r"(?:Could not override|Key) '([^']+)'")
+_CHOICE = re.compile(r"Could not find '([^']+)'|In '[^']+': Could not find '([^']+)'")
+
+
+def keys(config: object, prefix: str = "") -> list[str]:
+    """Every dotted key of a config, inner nodes included."""
+    if not isinstance(config, dict):
+        return []
+    found = []
+    for key, value in config.items():
+        path = f"{prefix}{key}"
+        found += [path, *keys(value, path + ".")]
+    return found
+
+
+def choices() -> list[str]:
+    """Every `group/option` below `configs/`."""
+    return sorted(str(p.relative_to(CONFIGS).with_suffix("")) for p in CONFIGS.rglob("*.yaml"))
+
+
+def explain(config_name: str, overrides: list[str]) -> str | None:
+    """Why these overrides do not compose, with the nearest valid key or choice; None if they do."""
+    error = _compose_error(config_name, overrides)
+    if error is None:
+        return None
+    text = str(error)
+    wrong = _KEY.search(text)
+    if wrong:
+        rest = [o for o in overrides if o.split("=")[0].lstrip("+~") != wrong.group(1)]
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            try:
+                valid = keys(OmegaConf.to_container(compose(config_name, rest), resolve=False))
+            except HydraException:
+                valid = keys(OmegaConf.to_container(compose(config_name), resolve=False))
+        valid += [p.parent.name for p in CONFIGS.glob("*/*.yaml")]
+        near = difflib.get_close_matches(wrong.group(1), sorted(set(valid)), n=3, cutoff=0.5)
+        hint = f"; nearest valid: {', '.join(near)}" if near else ""
+        return f"no config key {wrong.group(1)!r}{hint} (a new key is added with +key=value)"
+    missing = _CHOICE.search(text)
+    if missing:
+        name = missing.group(1) or missing.group(2)
+        near = difflib.get_close_matches(name, choices(), n=3, cutoff=0.4)
+        hint = f"; nearest: {', '.join(near)}" if near else ""
+        return f"no config {name!r}{hint}"
+    return text.splitlines()[0]
+
+
+def _compose_error(config_name: str, overrides: list[str]) -> HydraException | None:
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            compose(config_name, overrides, return_hydra_config=True)
+    except HydraException as error:
+        return error
+    return None
+
+
+def entrypoint(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
+    """Decorate `main(cfg)` of a script; the result is called without arguments."""
+
+    def decorate(function: Callable[[DictConfig], object]) -> Callable[[], None]:
+        @functools.wraps(function)
+        def guarded(cfg: DictConfig) -> object:
+            try:
+                return function(cfg)
+            except KeyboardInterrupt:
+                sys.exit(130)
+            except Exception as error:
+                code = getattr(error, "exit_code", None)
+                if code is None:
+                    raise
+                print(f"error: {error}", file=sys.stderr)
+                sys.exit(code)
+
+        def run() -> None:
+            overrides = [a for a in sys.argv[1:] if "=" in a and not a.startswith("-")]
+            swept = any(a in ("-m", "--multirun") for a in sys.argv[1:])
+            if not swept:
+                complaint = explain(config_name, overrides)
+                if complaint:
+                    print(f"error: {complaint}", file=sys.stderr)
+                    sys.exit(2)
+            hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(
+                guarded
+            )()
+
+        return run
+
+    return decorate

@@ -1,0 +1,1 @@
+"""What answers: TorchServe with the ONNX Runtime handler, and the HTTP gateway before it."""
