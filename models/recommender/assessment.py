@@ -1,0 +1,72 @@
+"""The test of a trained recommender beside its floors, on one split, with one evaluator."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from models.recommender.datamodule import InteractionsDataModule
+from models.recommender.evaluation import evaluate
+from models.recommender.interactions import Interactions
+from models.report import Metrics, Report
+
+log = logging.getLogger(__name__)
+
+
+class Floor(Protocol):
+    """A cheap model that a deep one must beat."""
+
+    def fit(self, data: Interactions, train: "torch.Tensor | object") -> object: ...
+
+    def score(self, history: Tensor) -> Tensor: ...
+
+
+@dataclass
+class RecommenderAssessment:
+    """Measure a model and its floors on the test task.
+
+    Args:
+        floors: name → floor; a floor of None is left out.
+        ks: list lengths of the metrics.
+        batch_size: histories ranked at once.
+    """
+
+    floors: Mapping[str, Floor | None]
+    ks: Sequence[int]
+    batch_size: int
+
+    def __call__(self, model: nn.Module, data: InteractionsDataModule) -> Report:
+        report = Report(model={}, data=data.describe())
+        for name, floor in self.floors.items():
+            if floor is not None:
+                report.floors[name] = self._floor(name, floor, data)
+        model.eval()
+        task = data.test_task.to(next(model.parameters()).device)
+        report.model = evaluate(
+            model.score,
+            task,
+            max_length=data.max_length,
+            ks=self.ks,
+            batch_size=self.batch_size,
+        )
+        return report
+
+    def _floor(self, name: str, floor: Floor, data: InteractionsDataModule) -> Metrics:
+        started = time.perf_counter()
+        floor.fit(data.interactions, data.train)
+        metrics = evaluate(
+            floor.score,
+            data.test_task,
+            max_length=data.max_length,
+            ks=self.ks,
+            batch_size=self.batch_size,
+        )
+        log.info("floor %s: ndcg@10 %.4f (%.1f s)", name, metrics.get("ndcg@10", float("nan")),
+                 time.perf_counter() - started)
+        return metrics

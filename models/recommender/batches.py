@@ -1,0 +1,56 @@
+"""Batches of training runs, gathered on the device that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from models.recommender.histories import Histories
+
+
+class RunBatches(IterableDataset[Tensor]):
+    """Shuffled batches of runs, right-padded to the longest of each batch, [B, ≤ length + 1].
+
+    Runs are shuffled, then sorted by length within pools of `pool` batches, then the batches are
+    shuffled: lengths in a batch are alike, which saves most of the padding, and the order stays
+    random. Under distributed training each rank takes every n-th batch of the same order.
+    """
+
+    def __init__(
+        self, runs: Histories, batch_size: int, pool: int, seed: int, rank: int = 0, world: int = 1
+    ) -> None:
+        self.runs = runs
+        self.batch_size = batch_size
+        self.pool = pool
+        self.seed = seed
+        self.rank = rank
+        self.world = world
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self._bounds()) // self.world or 1
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before each epoch, also after a resume: order depends on it."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[Tensor]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(len(self.runs), generator=generator)
+        lengths = self.runs.lengths.cpu()
+        for chunk in order.split(self.batch_size * self.pool):
+            chunk.copy_(chunk[torch.argsort(lengths[chunk], stable=True)])
+        batches = list(order.split(self.batch_size))
+        shuffled = torch.randperm(len(batches), generator=generator).tolist()
+        if len(batches) >= self.world:
+            shuffled = shuffled[: len(batches) - len(batches) % self.world]
+        mine = shuffled[self.rank :: self.world] or shuffled[:1]
+        device = self.runs.items.device
+        for i in mine:
+            yield self.runs.take(batches[i].to(device)).pad("right")
+
+    def _bounds(self) -> range:
+        return range(0, len(self.runs), self.batch_size)

@@ -1,0 +1,54 @@
+"""The model card of a recommender: what it is, how good, for what, and for what not.
+
+Follows the sections of Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019).
+"""
+
+from __future__ import annotations
+
+from models.artifact import Signature
+from models.report import Report
+
+
+def model_card(signature: Signature, report: Report, parity: float) -> str:
+    """Markdown with the test metrics beside the floors on the same split."""
+    names = list(report.model)
+    rows = [*((f"floor: {k}", v) for k, v in report.floors.items()), ("this model", report.model)]
+    table = [
+        "| | " + " | ".join(names) + " |",
+        "|---" * (len(names) + 1) + "|",
+        *(
+            f"| {label} | "
+            + " | ".join(f"{values[n]:.4f}" if n in values else "–" for n in names)
+            + " |"
+            for label, values in rows
+        ),
+    ]
+    data = report.data
+    return "\n".join(
+        [
+            f"# {signature.name} {signature.version}",
+            "",
+            "**What it is.** A sequential recommender: a causal transformer over a user's item "
+            f"history (the last {signature.limits['history']} items), answering the "
+            f"{signature.limits['k']} best items that the user has not touched.",
+            "",
+            f"**Data.** {data.get('name')}: {data.get('rows')} interactions, {data.get('users')} "
+            f"users, {data.get('items')} items; SHA-256 of the coded data "
+            f"`{str(data.get('sha256'))[:16]}…`.",
+            "",
+            "**Quality.** Full ranking over all items, seen items removed, on the test split:",
+            "",
+            *table,
+            "",
+            f"**Parity.** The ONNX graph and the trained module gave the same lists; scores "
+            f"differed by at most {parity:.1e}.",
+            "",
+            "**Intended use.** Ranking items of the catalog it was trained on, for users with at "
+            "least one known item. Scores order items; they are not probabilities.",
+            "",
+            "**Limits.** Items that were not in training cannot be recommended; what was popular "
+            "in training is favoured; tastes that changed since training are followed only "
+            "through the history that is passed in.",
+            "",
+        ]
+    )

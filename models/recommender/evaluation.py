@@ -1,0 +1,127 @@
+"""Full-ranking evaluation: every unseen item competes, on the device, a batch at a time.
+
+Metrics (lower-case names of the metrics contract): `hit_rate@k`, `ndcg@k`, `mrr`, `coverage@k`
+(share of the catalog that appears in some list of length k). No sampled negatives, ever: they
+rank models differently from the full catalog (Krichene & Rendle, KDD 2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.recommender.histories import Histories
+from models.recommender.interactions import DataError, Interactions
+
+Scorer = Callable[[Tensor], Tensor]  # left-padded history [B, T] → scores [B, V + 1]
+
+
+@dataclass(frozen=True)
+class RankingTask:
+    """R questions: after this history, which item came next?"""
+
+    histories: Histories  # R
+    targets: Tensor  # [R] graph ids
+    users: Tensor  # [R] positions in the user vocabulary
+    n_items: int
+
+    @classmethod
+    def build(
+        cls,
+        data: Interactions,
+        known: np.ndarray,
+        held_out: np.ndarray,
+        exclude_users: np.ndarray | None = None,
+    ) -> RankingTask:
+        """Ask for each held-out interaction what its user's known history says.
+
+        Args:
+            known, held_out: [N] bool; a held-out item that is known already is not asked for again,
+                since seen items are removed from the ranking.
+            exclude_users: [U] bool, users left out of metrics.
+
+        Raises:
+            DataError: no question is left.
+        """
+        asked = held_out.copy()
+        if exclude_users is not None:
+            asked &= ~exclude_users[data.user]
+        rows = np.flatnonzero(asked)
+        histories = Histories.before(data, known, rows)
+        some = (histories.lengths > 0).numpy()
+        if not some.any():
+            raise DataError(
+                "no user has both a known and a held-out interaction: nothing to evaluate; "
+                "use another split or a smaller k_core"
+            )
+        rows = rows[some]
+        return cls(
+            Histories.before(data, known, rows),
+            torch.from_numpy(data.item[rows]),
+            torch.from_numpy(data.user[rows]),
+            data.n_items,
+        )
+
+    def to(self, device: torch.device) -> RankingTask:
+        return RankingTask(
+            self.histories.to(device),
+            self.targets.to(device),
+            self.users.to(device),
+            self.n_items,
+        )
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+@torch.inference_mode()
+def evaluate(
+    scorer: Scorer,
+    task: RankingTask,
+    *,
+    max_length: int,
+    ks: Sequence[int] = (1, 5, 10, 20),
+    batch_size: int = 512,
+) -> dict[str, float]:
+    """Rank the target of every question among all items but those in its history.
+
+    A target that repeats an item of the history stays in the ranking. Ties count half: an all-equal
+    scorer gets the middle rank, not the first.
+    """
+    ranks = []
+    shown = torch.zeros(len(ks), task.n_items + 1, dtype=torch.bool, device=task.targets.device)
+    order = torch.argsort(task.histories.lengths)  # equal lengths together: little padding
+    for rows in order.split(batch_size):
+        seen = task.histories.take(rows)
+        scores = scorer(seen.recent(max_length).pad("left")).float()
+        targets = task.targets[rows, None]
+        target_scores = scores.gather(1, targets)
+        scores.scatter_(1, seen.pad("left"), -torch.inf)
+        scores[:, 0] = -torch.inf
+        scores.scatter_(1, targets, target_scores)
+        greater = (scores > target_scores).sum(1)
+        ties = (scores == target_scores).sum(1) - 1
+        ranks.append(greater + ties.div(2, rounding_mode="floor"))
+        top = scores.topk(min(max(ks), task.n_items), dim=1).indices
+        for i, k in enumerate(ks):
+            shown[i, top[:, :k].flatten()] = True
+    return {**rank_metrics(torch.cat(ranks), ks), **_coverage(shown, ks, task.n_items)}
+
+
+def rank_metrics(ranks: Tensor, ks: Sequence[int]) -> dict[str, float]:
+    """Metrics from zero-based ranks [R] of one relevant item each."""
+    place = ranks.double() + 1
+    metrics = {"mrr": (1 / place).mean().item()}
+    for k in ks:
+        hit = (place <= k).double()
+        metrics[f"hit_rate@{k}"] = hit.mean().item()
+        metrics[f"ndcg@{k}"] = (hit / torch.log2(place + 1)).mean().item()
+    return metrics
+
+
+def _coverage(shown: Tensor, ks: Sequence[int], n_items: int) -> dict[str, float]:
+    return {f"coverage@{k}": shown[i, 1:].sum().item() / n_items for i, k in enumerate(ks)}

@@ -1,0 +1,148 @@
+"""A trained recommender as an artifact: history and seen items in, the best k unseen items out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from models import artifact
+from models.export import OPSET, export_onnx, ranking_parity
+from models.recommender.card import model_card
+from models.recommender.datamodule import InteractionsDataModule
+from models.report import Report
+
+log = logging.getLogger(__name__)
+
+MASKED = -1e31  # the score of padding and seen items; the wire contract drops what is ≤ −1e30
+
+
+class Scorer(Protocol):
+    """What can be exported: a module with `score(history [B, T]) -> [B, V + 1]`."""
+
+    def score(self, history: Tensor) -> Tensor: ...
+
+
+class TopK(nn.Module):
+    """history [B, T] left-padded, seen [B, S] 0-padded → items [B, k], scores [B, k]."""
+
+    def __init__(self, scorer: nn.Module, k: int) -> None:
+        super().__init__()
+        self.scorer = scorer
+        self.k = k
+
+    def forward(self, history: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+        scores = cast(Scorer, self.scorer).score(history)
+        # Padding entries of `seen` are 0 and so mask the padding column as well.
+        hidden = torch.cat([seen, torch.zeros_like(seen[:, :1])], dim=1)
+        scores = scores.scatter(1, hidden, torch.full_like(hidden, MASKED, dtype=scores.dtype))
+        best = scores.topk(self.k, dim=1)
+        return best.indices, best.values
+
+
+@dataclass
+class RecommenderExport:
+    """Write the artifact of a trained recommender.
+
+    Args:
+        root: the folder of all artifacts.
+        config: the resolved run configuration, kept inside the artifact.
+        k: length of the list that the graph returns (less if the catalog is smaller).
+        max_length: most recent items that the model reads.
+        popular: how many popular items to leave in the artifact, for users nobody knows yet.
+        parity_users: held-out users on whom graph and module must agree.
+        tolerance: largest allowed difference of a score.
+        feature_service: where the gateway gets histories.
+    """
+
+    name: str
+    root: str
+    config: DictConfig
+    k: int
+    max_length: int
+    popular: int
+    parity_users: int
+    tolerance: float
+    feature_service: str
+
+    def __call__(self, model: nn.Module, data: InteractionsDataModule, report: Report) -> Path:
+        """Export, check parity, publish; returns the artifact's folder.
+
+        Raises:
+            ParityError: graph and module disagree; nothing is published then.
+        """
+        graph = TopK(model.cpu().eval(), min(self.k, data.n_items))
+        version = artifact.new_version()
+        with tempfile.TemporaryDirectory() as staging:
+            folder = Path(staging)
+            example = {
+                "history": torch.tensor([[0, 1, 1], [1, 1, 1]]),
+                "seen": torch.tensor([[0, 1, 1], [1, 1, 1]]),
+            }
+            dynamic = {
+                "history": {0: "batch", 1: "time"},
+                "seen": {0: "batch", 1: "seen"},
+            }
+            onnx_file = folder / "model.onnx"
+            inputs, outputs = export_onnx(graph, example, dynamic, ["items", "scores"], onnx_file)
+            difference = ranking_parity(onnx_file, graph, self._samples(data), self.tolerance)
+            log.info("parity: %d users, scores within %.1e", self.parity_users, difference)
+            signature = artifact.Signature(
+                name=self.name,
+                version=version,
+                task="recommendation",
+                inputs=inputs,
+                outputs=outputs,
+                opset=OPSET,
+                feature_service=self.feature_service,
+                vocabulary="assets/items.json",
+                limits={"history": self.max_length, "k": graph.k},
+            )
+            self._write_parts(folder, data, report, signature, difference)
+            published = artifact.write(folder, Path(self.root), signature)
+        log.info("artifact: %s", published.path)
+        return published.path
+
+    def _samples(self, data: InteractionsDataModule) -> list[dict[str, Tensor]]:
+        """Held-out users of all lengths, in batches of several widths."""
+        task = data.test_task
+        order = torch.argsort(task.histories.lengths)
+        spread = torch.linspace(0, len(order) - 1, min(self.parity_users, len(order))).long()
+        batches = []
+        for rows in order[spread].split(32):
+            seen = task.histories.take(rows)
+            batches.append(
+                {"history": seen.recent(self.max_length).pad("left"), "seen": seen.pad("left")}
+            )
+        return batches
+
+    def _write_parts(
+        self,
+        folder: Path,
+        data: InteractionsDataModule,
+        report: Report,
+        signature: artifact.Signature,
+        difference: float,
+    ) -> None:
+        assets = folder / "assets"
+        assets.mkdir()
+        names = data.interactions.item_ids.to_list()
+        (assets / "items.json").write_text(json.dumps(names, ensure_ascii=False), "utf-8")
+        counts = torch.bincount(data.known_items(), minlength=data.n_items + 1)[1:]
+        top = counts.topk(min(self.popular, data.n_items))
+        popular = [
+            {"item": names[i], "score": float(n)}
+            for i, n in zip(top.indices.tolist(), top.values.tolist(), strict=True)
+        ]
+        (assets / "popular.json").write_text(json.dumps(popular, ensure_ascii=False), "utf-8")
+        report.write(folder / "metrics.json")
+        OmegaConf.save(self.config, folder / "config.yaml", resolve=True)
+        card = model_card(signature, report, difference)
+        (folder / "MODEL_CARD.md").write_text(card, "utf-8")

@@ -1,0 +1,117 @@
+"""Losses over the whole catalog or a sample of it.
+
+All take hidden states [P, D] of the P real positions, the item table [V + 1, D] (row 0 is
+padding) and the target graph ids [P], and return a scalar.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    """Mean cross-entropy of `hidden @ items.T`, gradients included, a chunk of positions at a time.
+
+    The [P, V] logits never exist as a whole: a chunk stays in the processor's cache between its
+    three uses, which is several times faster than the plain form on a CPU and saves the memory
+    that bounds batch size on a GPU. The idea is that of fused linear cross-entropy (Wijmans et
+    al., "Cut your losses", ICLR 2025).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, items: Tensor, targets: Tensor, chunk: int) -> Tensor:
+        loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        hidden_grad = torch.empty_like(hidden)
+        items_grad = torch.zeros_like(items)
+        for start in range(0, len(hidden), chunk):
+            part = hidden[start : start + chunk]
+            target = targets[start : start + chunk, None]
+            logits = (part @ items.T).float()
+            partition = torch.logsumexp(logits, dim=1, keepdim=True)
+            loss += (partition - logits.gather(1, target)).sum()
+            residual = logits.sub_(partition).exp_()  # softmax − one-hot is the gradient
+            residual.scatter_add_(1, target, residual.new_full(target.shape, -1.0))
+            residual = residual.to(items.dtype)
+            torch.mm(residual, items, out=hidden_grad[start : start + chunk])
+            items_grad.addmm_(residual.T, part)
+        ctx.save_for_backward(hidden_grad, items_grad)
+        ctx.positions = max(len(hidden), 1)
+        return loss / ctx.positions
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        hidden_grad, items_grad = ctx.saved_tensors
+        scale = grads[0] / ctx.positions
+        return hidden_grad * scale.to(hidden_grad.dtype), items_grad * scale, None, None
+
+
+class FullCrossEntropy(nn.Module):
+    """Softmax cross-entropy over all V items, exact, in O(chunk·V) memory."""
+
+    def __init__(self, chunk: int = 512) -> None:
+        super().__init__()
+        self.chunk = chunk
+
+    def forward(self, hidden: Tensor, items: Tensor, targets: Tensor) -> Tensor:
+        items = items[1:].to(hidden.dtype)
+        loss = _ChunkedCrossEntropy.apply(hidden, items, targets - 1, self.chunk)
+        return cast(Tensor, loss)
+
+
+class SampledSoftmax(nn.Module):
+    """Cross-entropy of the target among k uniform negatives, shared by the whole batch.
+
+    Negative logits are raised by log(V / k), so that their sum estimates the full partition
+    function (Jean et al., ACL 2015); a negative that is a position's own target is masked there.
+    """
+
+    def __init__(self, negatives: int) -> None:
+        super().__init__()
+        if negatives < 1:
+            raise ValueError(f"negatives must be at least 1, not {negatives}")
+        self.negatives = negatives
+
+    def forward(self, hidden: Tensor, items: Tensor, targets: Tensor) -> Tensor:
+        n_items = len(items) - 1
+        sample = torch.randint(1, n_items + 1, (self.negatives,), device=items.device)
+        positive = (hidden * items[targets]).sum(-1, keepdim=True)  # [P, 1]
+        negative = hidden @ items[sample].T + math.log(n_items / self.negatives)  # [P, k]
+        negative = negative.masked_fill(sample[None] == targets[:, None], -torch.inf)
+        logits = torch.cat([positive, negative], dim=1)
+        return F.cross_entropy(logits, torch.zeros_like(targets))
+
+
+class GBCE(nn.Module):
+    """Generalised binary cross-entropy of gSASRec (Petrov & Macdonald, RecSys 2023).
+
+    The positive probability is raised to the power β, which undoes the overconfidence that
+    sampling negatives causes; `calibration` t runs from 0 (plain BCE) to 1 (fully calibrated).
+    The k negatives are drawn uniformly for each position.
+    """
+
+    def __init__(self, negatives: int, calibration: float = 0.75) -> None:
+        super().__init__()
+        if not 0 <= calibration <= 1:
+            raise ValueError(f"calibration must lie in 0…1, not {calibration}")
+        if negatives < 1:
+            raise ValueError(f"negatives must be at least 1, not {negatives}")
+        self.negatives = negatives
+        self.calibration = calibration
+
+    def forward(self, hidden: Tensor, items: Tensor, targets: Tensor) -> Tensor:
+        n_items = len(items) - 1
+        rate = self.negatives / max(n_items - 1, 1)
+        t = self.calibration
+        beta = rate * (t * (1 - 1 / rate) + 1 / rate)
+        shape = (len(targets), self.negatives)
+        sample = torch.randint(1, n_items + 1, shape, device=items.device)
+        positive = (hidden * items[targets]).sum(-1)  # [P]
+        negative = torch.einsum("pd,pkd->pk", hidden, items[sample])
+        negative = negative.masked_fill(sample == targets[:, None], -torch.inf)
+        # −log σ(s)^β = β·softplus(−s): the power needs no numerically fragile inverse.
+        return (beta * F.softplus(-positive) + F.softplus(negative).sum(-1)).mean()

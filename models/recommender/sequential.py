@@ -1,0 +1,103 @@
+"""The sequential recommender: what comes next, given what a user touched so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from models.recommender.evaluation import RankingTask, evaluate
+from models.recommender.transformer import CausalTransformer
+
+
+class SequentialRecommender(pl.LightningModule):
+    """Train a causal transformer to predict every next item of every history.
+
+    Args:
+        net: called with `n_items`, makes the network (`_partial_: true` in the config).
+        loss: module over (hidden [P, D], items [V + 1, D], targets [P]).
+        optimizer: called with parameter groups.
+        scheduler: called with the optimizer and `total_steps`; None for a constant rate.
+        n_items: catalog size V, known once the data is read.
+        weight_decay: applied to matrices; never to biases, norms and embeddings.
+        evaluation_batch_size: histories ranked at once in validation.
+    """
+
+    def __init__(
+        self,
+        net: Callable[..., CausalTransformer],
+        loss: nn.Module,
+        optimizer: Callable[..., torch.optim.Optimizer],
+        n_items: int,
+        scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler] | None = None,
+        weight_decay: float = 0.0,
+        compile: bool = False,
+        evaluation_batch_size: int = 512,
+    ) -> None:
+        super().__init__()
+        self.net = net(n_items=n_items)
+        self.loss = loss
+        self.make_optimizer = optimizer
+        self.make_scheduler = scheduler
+        self.weight_decay = weight_decay
+        self.evaluation_batch_size = evaluation_batch_size
+        self.compiled = compile
+        self.validation_task: RankingTask | None = None
+
+    def setup(self, stage: str) -> None:
+        if self.compiled and stage == "fit":
+            self.net.compile(dynamic=True)
+        data = getattr(self.trainer, "datamodule", None)
+        if stage in ("fit", "validate") and data is not None:
+            self.validation_task = data.validation_task
+
+    def score(self, history: Tensor) -> Tensor:
+        """Left-padded history [B, T] → scores of all items [B, V + 1]."""
+        return self.net.last(history) @ self.net.items.weight.T
+
+    def training_step(self, run: Tensor, batch_index: int) -> Tensor:
+        """One batch of right-padded runs [B, T + 1]: inputs are all but the last item."""
+        inputs, targets = run[:, :-1], run[:, 1:]
+        real = targets != 0
+        hidden = self.net(inputs)[real]  # [P, D]: padding costs no scoring
+        loss = cast(Tensor, self.loss(hidden, self.net.items.weight, targets[real]))
+        self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(run))
+        return loss
+
+    def validation_step(self, *_: Any) -> None:
+        """Ranking happens once an epoch over the whole task; the loader only triggers it."""
+
+    def on_validation_epoch_end(self) -> None:
+        assert self.validation_task is not None, "validation needs a data module with a task"
+        metrics = evaluate(
+            self.score,
+            self.validation_task.to(self.device),
+            max_length=self.net.max_length,
+            batch_size=self.evaluation_batch_size,
+        )
+        shown = {"ndcg@10", "hit_rate@10"}
+        for name, value in metrics.items():
+            self.log(f"val_{name}", value, prog_bar=name in shown, batch_size=1, sync_dist=False)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.make_optimizer(self._parameter_groups())
+        if self.make_scheduler is None:
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = self.make_scheduler(optimizer, total_steps=steps)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def _parameter_groups(self) -> Iterable[dict[str, Any]]:
+        tables = {self.net.items.weight, self.net.positions.weight}
+        decayed = [p for p in self.net.parameters() if p.ndim > 1 and p not in tables]
+        plain = [p for p in self.net.parameters() if p.ndim <= 1 or p in tables]
+        return [
+            {"params": decayed, "weight_decay": self.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]

@@ -1,0 +1,66 @@
+"""`metrics.json`: what was measured, beside what it must beat, and under which conditions."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+Metrics = dict[str, float]
+
+_PACKAGES = ("torch", "pytorch-lightning", "numpy", "polars", "onnxruntime")
+
+
+@dataclass
+class Report:
+    """The contract of `metrics.json`: model, floors and peers carry the same metric names."""
+
+    model: Metrics
+    floors: dict[str, Metrics] = field(default_factory=dict)
+    peers: dict[str, Metrics] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    conditions: dict[str, Any] = field(default_factory=dict)
+    artifact: str | None = None
+
+    def write(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+    def print(self, console: Console | None = None) -> None:
+        """One table: a row for each floor, each peer and the model, a column for each metric."""
+        console = console or Console()
+        table = Table(title=f"{self.data.get('name', '')} test, {self.data.get('rows', '?')} rows")
+        table.add_column("")
+        for name in self.model:
+            table.add_column(name, justify="right")
+        rows = [(f"floor: {k}", v) for k, v in self.floors.items()]
+        rows += [(f"peer: {k}", v) for k, v in self.peers.items()]
+        for label, values in [*rows, ("model", self.model)]:
+            cells = [f"{values[m]:.4f}" if m in values else "–" for m in self.model]
+            table.add_row(label, *cells, style="bold" if label == "model" else None)
+        console.print(table)
+
+
+def conditions(**more: Any) -> dict[str, Any]:
+    """Versions, cores and machine, so that a figure can be judged and repeated."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cores": cores,
+        "versions": versions,
+        **more,
+    }

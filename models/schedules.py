@@ -1,0 +1,23 @@
+"""Learning-rate schedules that need to know only the total number of steps."""
+
+from __future__ import annotations
+
+import math
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+def warmup_cosine(
+    optimizer: Optimizer, total_steps: int, warmup: float = 0.02, final: float = 0.1
+) -> LambdaLR:
+    """Linear warm-up over a share of the steps, then a half cosine down to `final` of the rate."""
+    start = max(1, round(warmup * total_steps))
+
+    def factor(step: int) -> float:
+        if step < start:
+            return (step + 1) / start
+        progress = min(1.0, (step - start) / max(1, total_steps - start))
+        return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    return LambdaLR(optimizer, factor)

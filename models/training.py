@@ -1,0 +1,127 @@
+"""One way to train everything: config in, metrics and an artifact out.
+
+`train(cfg)` builds the parts that the config names, fits, measures the best checkpoint beside its
+floors on the same split, and exports. It knows nothing of any model family: the `datamodule`,
+`model`, `evaluation` and `export` nodes of the config do.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from models.report import Report, conditions
+
+log = logging.getLogger(__name__)
+
+
+class ResumeError(ValueError):
+    """A resume that has nothing to resume from."""
+
+    exit_code = 66  # EX_NOINPUT
+
+
+def train(cfg: DictConfig) -> dict[str, float]:
+    """Train, evaluate and export what `cfg` describes; returns the test metrics of the model.
+
+    Leaves in `cfg.output_dir`: config.yaml, checkpoints/, the loggers' files, curves.png,
+    metrics.json, and the artifact's path in metrics.json.
+
+    Raises:
+        DataError: nothing to train on or to evaluate.
+        ParityError: the exported graph does not answer as the trained model does.
+    """
+    started = time.perf_counter()
+    output = Path(cfg.output_dir)
+    output.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(cfg, output / "config.yaml", resolve=True)
+    prepare_process(cfg)
+
+    data = instantiate(cfg.datamodule)
+    data.prepare()
+    model = instantiate(cfg.model, **data.model_arguments())
+    callbacks = [instantiate(c) for c in cfg.callbacks.values() if c is not None]
+    loggers = [instantiate(c) for c in cfg.logger.values() if c is not None]
+    trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers)
+    for logger in loggers:
+        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
+
+    fit_started = time.perf_counter()
+    trainer.fit(model, datamodule=data, ckpt_path=_checkpoint(cfg, output))
+    fit_seconds = time.perf_counter() - fit_started
+    if not trainer.is_global_zero:
+        return {}
+    load_best(trainer, model)
+
+    report: Report = instantiate(cfg.evaluation)(model, data)
+    report.conditions = conditions(seed=cfg.seed) | {
+        "seconds": round(time.perf_counter() - started, 1),
+        "fit_seconds": round(fit_seconds, 1),
+        "epochs": trainer.current_epoch,
+        "device": str(trainer.strategy.root_device),
+    }
+    if cfg.export is not None:
+        report.artifact = str(instantiate(cfg.export)(model, data, report))
+    report.write(output / "metrics.json")
+    report.print()
+    return report.model
+
+
+def prepare_process(cfg: DictConfig) -> None:
+    """Seeds, threads, matrix precision, and an allocator that keeps what it freed."""
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
+    torch.set_float32_matmul_precision(cfg.matmul_precision)
+    if cfg.keep_freed_memory:
+        keep_freed_memory()
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc not to hand large freed blocks back to the system between steps.
+
+    Each step frees and takes the same activations; returning them costs page faults that can take
+    as long as the arithmetic on a CPU. Does nothing where the C library is another.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of mallopt(3)
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(trim_threshold, 2**31 - 1)
+        libc.mallopt(mmap_threshold, 2**31 - 1)
+    except (OSError, AttributeError):
+        log.info("no glibc here: the allocator keeps its defaults")
+
+
+def load_best(trainer: pl.Trainer, model: pl.LightningModule) -> None:
+    """Put the best checkpoint's weights into the model; the last ones stay if none was kept."""
+    keeper: Any = trainer.checkpoint_callback
+    best = getattr(keeper, "best_model_path", "")
+    if not best:
+        log.info("no checkpoint was kept; the last weights are evaluated")
+        return
+    state = torch.load(best, map_location=model.device, weights_only=False)
+    model.load_state_dict(state["state_dict"])
+    score = keeper.best_model_score
+    log.info("best checkpoint: %s (%s %.4f)", best, keeper.monitor, float(score))
+
+
+def _checkpoint(cfg: DictConfig, output: Path) -> str | None:
+    """Where to go on from: `resume=true` means the last checkpoint of this output_dir."""
+    if cfg.resume in (None, False):
+        return None
+    path = output / "checkpoints" / "last.ckpt" if cfg.resume is True else Path(cfg.resume)
+    if not path.is_file():
+        raise ResumeError(
+            f"resume={cfg.resume}: no checkpoint at {path}; give the output_dir of an interrupted "
+            "run, or the path of a .ckpt file"
+        )
+    log.info("resuming from %s", path)
+    return str(path)
