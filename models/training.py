@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -48,9 +49,16 @@ def train(cfg: DictConfig) -> dict[str, float]:
     data = instantiate(cfg.datamodule)
     data.prepare()
     model = instantiate(cfg.model, **data.model_arguments())
-    callbacks = [instantiate(c) for c in cfg.callbacks.values() if c is not None]
-    loggers = [instantiate(c) for c in cfg.logger.values() if c is not None]
-    trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers)
+    callbacks = parts(cfg.callbacks)
+    loggers = parts(cfg.logger)
+    # A bar where a person watches; log lines (models.progress) everywhere.
+    bar = {"enable_progress_bar": sys.stdout.isatty()} | dict(cfg.trainer)
+    trainer = instantiate(
+        cfg.trainer,
+        callbacks=callbacks,
+        logger=loggers,
+        enable_progress_bar=bar["enable_progress_bar"],
+    )
     for logger in loggers:
         logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
 
@@ -69,10 +77,15 @@ def train(cfg: DictConfig) -> dict[str, float]:
         "device": str(trainer.strategy.root_device),
     }
     if cfg.export is not None:
-        report.artifact = str(instantiate(cfg.export)(model, data, report))
+        report.artifact = str(instantiate(cfg.export)(model, data, report, cfg))
     report.write(output / "metrics.json")
     report.print()
     return report.model
+
+
+def parts(group: DictConfig | None) -> list[Any]:
+    """Build every named part of a config group; a part set to null is left out."""
+    return [instantiate(part) for part in (group or {}).values() if part]
 
 
 def prepare_process(cfg: DictConfig) -> None:

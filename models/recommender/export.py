@@ -53,7 +53,6 @@ class RecommenderExport:
 
     Args:
         root: the folder of all artifacts.
-        config: the resolved run configuration, kept inside the artifact.
         k: length of the list that the graph returns (less if the catalog is smaller).
         max_length: most recent items that the model reads.
         popular: how many popular items to leave in the artifact, for users nobody knows yet.
@@ -64,7 +63,6 @@ class RecommenderExport:
 
     name: str
     root: str
-    config: DictConfig
     k: int
     max_length: int
     popular: int
@@ -72,8 +70,17 @@ class RecommenderExport:
     tolerance: float
     feature_service: str
 
-    def __call__(self, model: nn.Module, data: InteractionsDataModule, report: Report) -> Path:
+    def __call__(
+        self,
+        model: nn.Module,
+        data: InteractionsDataModule,
+        report: Report,
+        config: DictConfig,
+    ) -> Path:
         """Export, check parity, publish; returns the artifact's folder.
+
+        Args:
+            config: the run's configuration, kept resolved inside the artifact.
 
         Raises:
             ParityError: graph and module disagree; nothing is published then.
@@ -105,6 +112,7 @@ class RecommenderExport:
                 vocabulary="assets/items.json",
                 limits={"history": self.max_length, "k": graph.k},
             )
+            OmegaConf.save(config, folder / "config.yaml", resolve=True)
             self._write_parts(folder, data, report, signature, difference)
             published = artifact.write(folder, Path(self.root), signature)
         log.info("artifact: %s", published.path)
@@ -143,6 +151,5 @@ class RecommenderExport:
         ]
         (assets / "popular.json").write_text(json.dumps(popular, ensure_ascii=False), "utf-8")
         report.write(folder / "metrics.json")
-        OmegaConf.save(self.config, folder / "config.yaml", resolve=True)
         card = model_card(signature, report, difference)
         (folder / "MODEL_CARD.md").write_text(card, "utf-8")

@@ -1,0 +1,17 @@
+"""Train, measure and export a model: `python scripts/train.py experiment=… data=… data.path=…`."""
+
+from omegaconf import DictConfig
+
+from models.training import train
+from scripts.entrypoint import entrypoint
+
+
+@entrypoint("train")
+def main(cfg: DictConfig) -> float | None:
+    """Run the training; the value returned is what a sweep optimises."""
+    metrics = train(cfg)
+    return metrics.get(cfg.objective)
+
+
+if __name__ == "__main__":
+    main()
