@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass, field
@@ -49,7 +48,9 @@ class Signature:
     opset: int
     created_at: str = ""
     feature_service: str | None = None
-    vocabulary: str | None = None  # file under the artifact: JSON list, position i is graph id i + 1
+    vocabulary: str | None = (
+        None  # file under the artifact: JSON list, position i is graph id i + 1
+    )
     limits: dict[str, int] = field(default_factory=dict)  # e.g. {"history": 200, "k": 100}
     ort: dict[str, Any] = field(default_factory=dict)  # ONNX Runtime session options
     files: dict[str, str] = field(default_factory=dict)  # path → SHA-256
@@ -130,7 +131,7 @@ def write(folder: Path, root: Path, signature: Signature) -> Artifact:
         )
         (staging / SIGNATURE).write_text(complete.to_json(), encoding="utf-8")
         staging.chmod(0o755)
-        os.replace(staging, goal)
+        staging.replace(goal)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from models.artifact import Tensor as TensorSpec
 
 log = logging.getLogger(__name__)
+for noisy in ("onnxscript", "onnx_ir"):  # they report every rewritten node
+    logging.getLogger(noisy).setLevel(logging.WARNING)
 
 OPSET = 20
 

@@ -34,17 +34,16 @@ class Report:
         path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
     def print(self, console: Console | None = None) -> None:
-        """One table: a row for each floor, each peer and the model, a column for each metric."""
+        """One table: a row for each metric, a column for each floor, each peer and the model."""
         console = console or Console()
-        table = Table(title=f"{self.data.get('name', '')} test, {self.data.get('rows', '?')} rows")
-        table.add_column("")
-        for name in self.model:
-            table.add_column(name, justify="right")
-        rows = [(f"floor: {k}", v) for k, v in self.floors.items()]
-        rows += [(f"peer: {k}", v) for k, v in self.peers.items()]
-        for label, values in [*rows, ("model", self.model)]:
-            cells = [f"{values[m]:.4f}" if m in values else "–" for m in self.model]
-            table.add_row(label, *cells, style="bold" if label == "model" else None)
+        columns = [*self.floors.items(), *self.peers.items(), ("model", self.model)]
+        table = Table(title=f"{self.data.get('name', '')}: test, floors and peers beside the model")
+        table.add_column("metric")
+        for name, _ in columns:
+            table.add_column(name, justify="right", style="bold" if name == "model" else None)
+        for metric in self.model:
+            cells = [f"{v[metric]:.4f}" if metric in v else "–" for _, v in columns]
+            table.add_row(metric, *cells)
         console.print(table)
 
 

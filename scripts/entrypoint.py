@@ -12,8 +12,10 @@ import difflib
 import functools
 import re
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra import compose, initialize_config_dir
@@ -80,6 +82,13 @@ def _compose_error(config_name: str, overrides: list[str]) -> HydraException | N
     return None
 
 
+def _chain(error: BaseException | None) -> Iterator[Any]:
+    """The error and what caused it: Hydra wraps what a part's constructor raises."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
 def entrypoint(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
     """Decorate `main(cfg)` of a script; the result is called without arguments."""
 
@@ -91,11 +100,12 @@ def entrypoint(config_name: str) -> Callable[[Callable[[DictConfig], object]], C
             except KeyboardInterrupt:
                 sys.exit(130)
             except Exception as error:
-                code = getattr(error, "exit_code", None)
-                if code is None:
-                    raise
-                print(f"error: {error}", file=sys.stderr)
-                sys.exit(code)
+                known = next((e for e in _chain(error) if hasattr(e, "exit_code")), None)
+                if known is None:
+                    traceback.print_exc()  # a defect of ours: show where
+                    sys.exit(1)
+                print(f"error: {known}", file=sys.stderr)
+                sys.exit(known.exit_code)
 
         def run() -> None:
             overrides = [a for a in sys.argv[1:] if "=" in a and not a.startswith("-")]

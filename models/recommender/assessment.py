@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
+import numpy as np
 from torch import Tensor, nn
 
 from models.recommender.datamodule import InteractionsDataModule
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 class Floor(Protocol):
     """A cheap model that a deep one must beat."""
 
-    def fit(self, data: Interactions, train: "torch.Tensor | object") -> object: ...
+    def fit(self, data: Interactions, train: np.ndarray) -> None: ...
 
     def score(self, history: Tensor) -> Tensor: ...
 
@@ -67,6 +67,10 @@ class RecommenderAssessment:
             ks=self.ks,
             batch_size=self.batch_size,
         )
-        log.info("floor %s: ndcg@10 %.4f (%.1f s)", name, metrics.get("ndcg@10", float("nan")),
-                 time.perf_counter() - started)
+        log.info(
+            "floor %s: ndcg@10 %.4f (%.1f s)",
+            name,
+            metrics.get("ndcg@10", float("nan")),
+            time.perf_counter() - started,
+        )
         return metrics

@@ -42,7 +42,9 @@ class Interactions:
         Vocabularies keep the order of first appearance, so the coding is stable.
         """
         if frame.is_empty():
-            raise DataError("no interactions left after reading and filtering; at least 1 is needed")
+            raise DataError(
+                "no interactions left after reading and filtering; at least 1 is needed"
+            )
         user_ids = frame["user_id"].unique(maintain_order=True)
         item_ids = frame["item_id"].unique(maintain_order=True)
         coded = frame.select(
@@ -79,8 +81,6 @@ class Interactions:
 
 
 def _code(values: pl.Series, vocabulary: pl.Series) -> pl.Series:
-    positions = pl.DataFrame(
-        {"id": vocabulary, "code": np.arange(len(vocabulary), dtype=np.int64)}
-    )
+    positions = pl.DataFrame({"id": vocabulary, "code": np.arange(len(vocabulary), dtype=np.int64)})
     left = pl.DataFrame({"id": values})
     return left.join(positions, on="id", how="left", maintain_order="left")["code"]

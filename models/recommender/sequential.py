@@ -64,7 +64,9 @@ class SequentialRecommender(pl.LightningModule):
         real = targets != 0
         hidden = self.net(inputs)[real]  # [P, D]: padding costs no scoring
         loss = cast(Tensor, self.loss(hidden, self.net.items.weight, targets[real]))
-        self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(run))
+        self.log(
+            "train_loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(run)
+        )
         return loss
 
     def validation_step(self, *_: Any) -> None:

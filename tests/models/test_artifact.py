@@ -76,7 +76,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
 
 def test_unknown_asset_lists_the_known_ones(parts: Path, tmp_path: Path) -> None:
     written = artifact.write(parts, tmp_path, signature())
-    with pytest.raises(ArtifactError, match="items.json"):
+    with pytest.raises(ArtifactError, match=r"items\.json"):
         written.asset("labels.json")
 
 

@@ -41,7 +41,9 @@ def test_empty_history_pads_to_zero() -> None:
     assert flat([[], [5]]).pad("left").tolist() == [[0], [5]]
 
 
-@given(st.lists(st.lists(st.integers(1, 9), max_size=25), min_size=1, max_size=6), st.integers(2, 8))
+@given(
+    st.lists(st.lists(st.integers(1, 9), max_size=25), min_size=1, max_size=6), st.integers(2, 8)
+)
 def test_split_shows_every_transition_exactly_once(data: list[list[int]], length: int) -> None:
     whole = [tuple(x[i : i + 2]) for x in data for i in range(len(x) - 1)]
     runs = lists(flat(data).split(length)) if any(data) else []

@@ -1,0 +1,76 @@
+"""What makes a row bad, as column expressions: every reader rejects for the same reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import polars as pl
+
+TimeUnit = Literal["s", "ms", "us", "iso"]
+
+_PER_SECOND = {"s": 1_000_000, "ms": 1_000, "us": 1}
+# Microseconds of the years 1900 and 2200: beyond them a number is in another unit, or not a time.
+_EARLIEST, _LATEST = -2_208_988_800_000_000, 7_258_118_400_000_000
+
+
+def fields(width: int, separator: str) -> tuple[pl.Expr, pl.Expr]:
+    """Split `text` into the struct `fields`, and say for each row whether its arity is right."""
+    parts = pl.col("text").str.split_exact(separator, width)
+    right = parts.struct.field(f"field_{width - 1}").is_not_null()
+    right &= parts.struct.field(f"field_{width}").is_null()
+    return parts, right
+
+
+def interactions(
+    rows: pl.DataFrame,
+    *,
+    rating: bool,
+    time: TimeUnit | None,
+    reasons: Sequence[tuple[pl.Expr, str]] = (),
+) -> pl.DataFrame:
+    """Give text columns user_id, item_id[, rating][, timestamp] their types, and bad rows a reason.
+
+    Args:
+        rows: also holds `line` and `text`.
+        time: unit of the timestamps; None: the order of the rows is their time.
+        reasons: further (condition for a bad row, reason), which come first.
+    """
+    frame = rows.with_columns(
+        pl.col("user_id").cast(pl.String).str.strip_chars(),
+        pl.col("item_id").cast(pl.String).str.strip_chars(),
+    )
+    checks = [
+        *reasons,
+        (pl.col("user_id").fill_null("") == "", "empty user id"),
+        (pl.col("item_id").fill_null("") == "", "empty item id"),
+    ]
+    if rating:
+        number = pl.col("rating").cast(pl.Float32, strict=False)
+        frame = frame.with_columns(number.alias("number"))
+        checks.append((~pl.col("number").is_finite().fill_null(False), "rating is not a number"))
+    if time is not None:
+        frame = frame.with_columns(_microseconds(time).alias("time"))
+        sane = pl.col("time").is_between(_EARLIEST, _LATEST).fill_null(False)
+        checks.append((~sane, f"bad time (expected {'ISO 8601' if time == 'iso' else time})"))
+    reason: pl.Expr = pl.lit(None, dtype=pl.String)
+    for condition, text in reversed(checks):
+        reason = pl.when(condition.fill_null(False)).then(pl.lit(text)).otherwise(reason)
+    micro = pl.col("time") if time is not None else pl.int_range(pl.len()) * 1_000_000
+    return frame.select(
+        "line",
+        "text",
+        reason.alias("reason"),
+        "user_id",
+        "item_id",
+        (pl.col("number") if rating else pl.lit(None, dtype=pl.Float32)).alias("rating"),
+        micro.cast(pl.Datetime("us", "UTC")).alias("timestamp"),
+    )
+
+
+def _microseconds(unit: TimeUnit) -> pl.Expr:
+    column = pl.col("timestamp")
+    if unit == "iso":
+        text = column.cast(pl.String)
+        return text.str.to_datetime(time_unit="us", time_zone="UTC", strict=False).dt.epoch("us")
+    return (column.cast(pl.Float64, strict=False) * _PER_SECOND[unit]).cast(pl.Int64, strict=False)
