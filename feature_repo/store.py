@@ -1,0 +1,78 @@
+"""The door to the feature store: a small module that serving and scripts may import.
+
+The store lives in one folder: `feature_store.yaml`, `registry.db`, `online.db` and the offline
+tables under `offline/<view>/`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+class StoreError(ValueError):
+    """A feature store that is not there or not usable."""
+
+    exit_code = 66  # EX_NOINPUT
+
+
+def feast() -> Any:
+    """Feast, imported without torch.
+
+    Feast imports torch if it can, for tensor answers that nobody here asks for; that costs a
+    server seconds at start and hundreds of megabytes. Feast copes with its absence.
+    """
+    if "feast" in sys.modules or "torch" in sys.modules:
+        return importlib.import_module("feast")
+    sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        return importlib.import_module("feast")
+    finally:
+        del sys.modules["torch"]
+
+
+def open_store(folder: Path) -> Any:
+    """The `feast.FeatureStore` of a features folder.
+
+    Raises:
+        StoreError: the folder holds no store yet.
+    """
+    folder = Path(folder).resolve()
+    if not (folder / "feature_store.yaml").is_file():
+        raise StoreError(
+            f"{folder}: no feature_store.yaml; make the store with `python scripts/materialize.py`"
+        )
+    return feast().FeatureStore(repo_path=str(folder))
+
+
+def create_store(folder: Path, online_store: Mapping[str, Any]) -> Any:
+    """Write `feature_store.yaml` and open the store; existing registries and values stay.
+
+    Args:
+        online_store: Feast's configuration of it; a relative `path` lies in the folder.
+    """
+    folder = Path(folder).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    online = dict(online_store)
+    if "path" in online:
+        online["path"] = str(folder / online["path"])
+    config = {
+        "project": "millrace",
+        "provider": "local",
+        "registry": {
+            "registry_type": "sql",
+            "path": f"sqlite:///{folder / 'registry.db'}",
+            "cache_ttl_seconds": 60,
+        },
+        "online_store": online,
+        "offline_store": {"type": "duckdb"},
+        "entity_key_serialization_version": 3,
+    }
+    text = "# Written by scripts/materialize.py from configs/features/.\n" + yaml.safe_dump(config)
+    (folder / "feature_store.yaml").write_text(text, encoding="utf-8")
+    return open_store(folder)

@@ -1,0 +1,133 @@
+"""The ONNX Runtime handler: an artifact, a session configured by `model-config.yaml`, a codec.
+
+TorchServe's own base handler takes every core for every worker and cannot call a session; this one
+reads providers, threads, spinning and warm-up from the `handler` section of `model-config.yaml`.
+All instances of all requests that TorchServe batched run in one call of the session. A bad instance
+gets its own error and its neighbours their answers.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from models import artifact
+from serving.torchserve.codecs import CODECS, Codec, InstanceError
+
+log = logging.getLogger(__name__)
+
+
+class OnnxHandler:
+    """Loaded once by a worker process; `handle` answers batches of requests."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], gpu: int | None = None) -> None:
+        """Open the artifact below `folder` (its SHA-256s are checked) and warm the session up.
+
+        Args:
+            settings: the `handler` section of model-config.yaml.
+            gpu: the device that TorchServe assigned to this worker.
+
+        Raises:
+            ArtifactError: the artifact was changed or is incomplete.
+        """
+        self.artifact = artifact.load(folder)
+        signature = self.artifact.signature
+        if signature.task not in CODECS:
+            raise ValueError(f"no codec for task {signature.task!r}; there are {sorted(CODECS)}")
+        self.codec: Codec = CODECS[signature.task](self.artifact)
+        self.max_instances = int(settings["max_instances"])
+        self.session = self._open(settings, gpu)
+        self.outputs = [o.name for o in signature.outputs]
+        self._warm_up(list(settings["warmup_batches"]))
+
+    def handle(self, data: list[Mapping[str, Any]], context: Any) -> list[bytes]:
+        """Answer a batch of HTTP requests; each is `{"instances": […]}`."""
+        requests = [self._parse(row) for row in data]
+        queries = [q for r in requests if isinstance(r, list) for q in r]
+        good = [q for q in queries if not isinstance(q, InstanceError)]
+        answers = iter(self._run(good))
+        bodies = []
+        for index, request in enumerate(requests):
+            if isinstance(request, InstanceError):
+                context.set_response_status(request.status, request.detail[:80], idx=index)
+                bodies.append(self._body([request.as_json()]))
+                continue
+            predictions = [
+                q.as_json() if isinstance(q, InstanceError) else next(answers) for q in request
+            ]
+            if len(request) == 1 and isinstance(request[0], InstanceError):
+                alone = request[0]
+                context.set_response_status(alone.status, alone.detail[:80], idx=index)
+            bodies.append(self._body(predictions))
+            context.set_response_content_type(index, "application/json")
+        return bodies
+
+    def _parse(self, row: Mapping[str, Any]) -> list[Any] | InstanceError:
+        """One HTTP body → checked instances and errors in order, or one error for all of it."""
+        body = row.get("body", row.get("data"))
+        if isinstance(body, bytes | bytearray | str):
+            try:
+                body = json.loads(body)
+            except ValueError as error:
+                return InstanceError(400, f"the body is not JSON ({error})")
+        instances = body.get("instances") if isinstance(body, dict) else None
+        if not isinstance(instances, list) or not instances:
+            return InstanceError(400, 'the body is {"instances": [at least one]}')
+        if len(instances) > self.max_instances:
+            return InstanceError(
+                413, f"{len(instances)} instances; at most {self.max_instances} a request"
+            )
+        return [self._check(i) for i in instances]
+
+    def _check(self, instance: Any) -> Any:
+        try:
+            return self.codec.check(instance)
+        except InstanceError as error:
+            return error
+
+    def _run(self, queries: list[Any]) -> list[dict[str, Any]]:
+        if not queries:
+            return []
+        outputs = self.session.run(self.outputs, self.codec.encode(queries))
+        return self.codec.decode(outputs, queries)
+
+    def _body(self, predictions: list[dict[str, Any]]) -> bytes:
+        signature = self.artifact.signature
+        answer = {
+            "model": signature.name,
+            "version": signature.version,
+            "predictions": predictions,
+        }
+        return json.dumps(answer, ensure_ascii=False).encode()
+
+    def _open(self, settings: Mapping[str, Any], gpu: int | None) -> onnxruntime.InferenceSession:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = int(settings["intra_op_threads"])
+        options.inter_op_num_threads = int(settings["inter_op_threads"])
+        options.enable_cpu_mem_arena = bool(settings["cpu_arena"])
+        spin = "1" if settings["allow_spinning"] else "0"
+        options.add_session_config_entry("session.intra_op.allow_spinning", spin)
+        options.add_session_config_entry("session.inter_op.allow_spinning", spin)
+        device = settings["device_id"] if settings["device_id"] is not None else gpu
+        providers: list[Any] = [
+            (name, {"device_id": device})
+            if name == "CUDAExecutionProvider" and device is not None
+            else name
+            for name in settings["providers"]
+        ]
+        return onnxruntime.InferenceSession(
+            str(self.artifact.model), options, providers=providers
+        )
+
+    def _warm_up(self, widths: list[int]) -> None:
+        """Run real shapes before the worker reports ready: the first request pays nothing."""
+        started = time.perf_counter()
+        for width in widths:
+            self.session.run(self.outputs, self.codec.example(width))
+        log.info("warmed up on batches of %s (%.2f s)", widths, time.perf_counter() - started)
