@@ -13,6 +13,9 @@ from pathlib import Path
 from serving.torchserve.tokens import TokenError, TokenFile
 
 
+LOG_CONFIG = Path(__file__).with_name("log4j2.xml")
+
+
 class JavaMissingError(RuntimeError):
     """There is no Java to run TorchServe with."""
 
@@ -108,6 +111,7 @@ class TorchServe:
             f"-Xmx{self.heap}",
             f"-Djava.io.tmpdir={self.folder / 'tmp'}",
             f"-Dmodel_server_home={package.parent}",
+            f"-Dlog4j.configurationFile=file://{LOG_CONFIG}",
             "-cp",
             f"{package / 'frontend'}/*",
             "org.pytorch.serve.ModelServer",

@@ -1,0 +1,1 @@
+"""The HTTP door: one address for answers, whatever happens behind it."""
