@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -99,7 +98,7 @@ class Materialization:
         except Exception as error:
             partial.unlink(missing_ok=True)
             raise StoreError(f"view {name}: {str(error).splitlines()[0]}") from error
-        os.replace(partial, path)
+        partial.replace(path)
         rows = pq.read_metadata(path).num_rows
         seconds = time.perf_counter() - started
         log.info("%s: %d offline rows (%.1f s)", name, rows, seconds)

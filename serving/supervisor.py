@@ -150,7 +150,7 @@ class Supervisor:
         log.info("%s started (pid %d)", service.name, self.processes[service.name].pid)
 
     def _await(self, service: Service) -> None:
-        """Wait until ready; a service that dies or takes too long is an error with its last words."""
+        """Wait until ready; one that dies or takes too long is an error with its last words."""
         started = time.monotonic()
         while not service.ready():
             code = self.processes[service.name].poll()
@@ -199,7 +199,8 @@ def free_port(host: str = "127.0.0.1") -> int:
 def _owner(port: int) -> str:
     with contextlib.suppress(psutil.Error, OSError):
         for connection in psutil.net_connections("tcp"):
-            if connection.status == "LISTEN" and connection.laddr.port == port and connection.pid:
+            listening = connection.status == "LISTEN" and connection.laddr
+            if listening and connection.laddr[1] == port and connection.pid:
                 return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
     return ""
 

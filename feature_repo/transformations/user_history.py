@@ -20,9 +20,7 @@ def user_history(interactions: Table, max_items: int) -> Table:
         event_timestamp=_.timestamp.max(),
     )
     # Each active day has at least one item, so `max_items` days are always enough.
-    recent = ibis.window(
-        group_by="user_id", order_by="day", preceding=max_items - 1, following=0
-    )
+    recent = ibis.window(group_by="user_id", order_by="day", preceding=max_items - 1, following=0)
     so_far = ibis.cumulative_window(group_by="user_id", order_by="day")
     history = daily.mutate(
         item_ids=_.items.collect().over(recent).flatten(),
@@ -31,6 +29,8 @@ def user_history(interactions: Table, max_items: int) -> Table:
     n = history.item_ids.length()
     first = ibis.greatest(n - max_items, 0)
     return history.select(
-        "user_id", item_ids=history.item_ids[first:n], length="length",
+        "user_id",
+        item_ids=history.item_ids[first:n],
+        length="length",
         event_timestamp="event_timestamp",
     )

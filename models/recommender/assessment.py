@@ -6,13 +6,13 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 from torch import Tensor, nn
 
 from models.recommender.datamodule import InteractionsDataModule
-from models.recommender.evaluation import evaluate
+from models.recommender.evaluation import Scorer, evaluate
 from models.recommender.interactions import Interactions
 from models.report import Metrics, Report
 
@@ -49,7 +49,7 @@ class RecommenderAssessment:
         model.eval()
         task = data.test_task.to(next(model.parameters()).device)
         report.model = evaluate(
-            model.score,
+            cast(Scorer, model.score),
             task,
             max_length=data.max_length,
             ks=self.ks,

@@ -133,7 +133,7 @@ class InteractionsDataModule(lightning.LightningDataModule):
         data = self.interactions
         digest = hashlib.sha256()
         for part in (data.user, data.item, data.timestamp):
-            digest.update(np.ascontiguousarray(part))
+            digest.update(part.tobytes())
         return {
             "name": self.name,
             "rows": len(data),

@@ -41,7 +41,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             items_grad.addmm_(residual.T, part)
         ctx.save_for_backward(hidden_grad, items_grad)
         ctx.positions = max(len(hidden), 1)
-        return loss / ctx.positions
+        return cast(Tensor, loss / ctx.positions)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:

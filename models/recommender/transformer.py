@@ -42,7 +42,8 @@ class Attention(nn.Module):
         return cast(Tensor, self.out(mixed.transpose(1, 2).flatten(2)))
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        batch, steps, dim = x.shape
+        return x.view(batch, steps, self.heads, dim // self.heads).transpose(1, 2)
 
 
 class SASRecBlock(nn.Module):

@@ -37,7 +37,9 @@ class GatewayMetrics:
             registry=registry,
         )
         self.fallbacks = Counter(
-            "millrace_gateway_fallbacks", "Answers not from the model", ["reason"],
+            "millrace_gateway_fallbacks",
+            "Answers not from the model",
+            ["reason"],
             registry=registry,
         )
         self.cache = Counter(

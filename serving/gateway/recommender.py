@@ -17,7 +17,12 @@ from serving.gateway.cache import Cache
 from serving.gateway.histories import HistoryStore
 from serving.gateway.metrics import GatewayMetrics
 from serving.gateway.microbatch import MicroBatcher, OverloadedError
-from serving.gateway.model import ModelUnavailableError, NotAnswerableError, Question, TorchServeModel
+from serving.gateway.model import (
+    ModelUnavailableError,
+    NotAnswerableError,
+    Question,
+    TorchServeModel,
+)
 from serving.gateway.ranking import Ranking
 
 log = logging.getLogger(__name__)
@@ -73,9 +78,7 @@ class Recommender:
         self.max_history = max_history
         self.fetch = fetch
         self.deadline_s = deadline_s
-        self._read = MicroBatcher[str, "list[str] | None"](
-            self._read_batch, max_batch, max_queue
-        )
+        self._read = MicroBatcher[str, "list[str] | None"](self._read_batch, max_batch, max_queue)
         self._rank = MicroBatcher[Question, Ranking](
             self._rank_batch, max_batch, max_queue, model_concurrency
         )

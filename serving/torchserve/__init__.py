@@ -1,1 +1,1 @@
-"""TorchServe: the ONNX Runtime handler, the archive that it travels in, and the server's settings."""
+"""TorchServe: the ONNX Runtime handler, its archive, and the server's settings."""

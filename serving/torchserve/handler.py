@@ -121,9 +121,7 @@ class OnnxHandler:
             else name
             for name in settings["providers"]
         ]
-        return onnxruntime.InferenceSession(
-            str(self.artifact.model), options, providers=providers
-        )
+        return onnxruntime.InferenceSession(str(self.artifact.model), options, providers=providers)
 
     def _warm_up(self, widths: list[int]) -> None:
         """Run real shapes before the worker reports ready: the first request pays nothing."""

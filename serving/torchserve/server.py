@@ -12,7 +12,6 @@ from pathlib import Path
 
 from serving.torchserve.tokens import TokenError, TokenFile
 
-
 LOG_CONFIG = Path(__file__).with_name("log4j2.xml")
 
 
@@ -104,7 +103,8 @@ class TorchServe:
     def command(self) -> list[str]:
         """Java itself, not the `torchserve` launcher: one process to watch, and no pid file."""
         spec = find_spec("ts")
-        assert spec is not None and spec.origin is not None
+        assert spec is not None
+        assert spec.origin is not None
         package = Path(spec.origin).parent
         return [
             str(self._java()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -91,17 +92,24 @@ class TableReader:
                     "SELECT * FROM read_csv(?, header = true, all_varchar = true, "
                     "store_rejects = true, sample_size = 20480)",
                     [str(source)],
-                ).pl()
+                ).to_arrow_table()
                 broken = connection.execute(
                     "SELECT line::BIGINT AS line, first(csv_line) AS text, "
                     "'wrong number of fields' AS reason FROM reject_errors GROUP BY line"
-                ).pl()
+                ).to_arrow_table()
             except duckdb.Error as error:
                 raise DataError(
                     f"{source}: cannot be parsed as a table ({str(error).splitlines()[0]})"
                 ) from error
+        frame, broken = _polars(frame), _polars(broken)
         numbered = frame.with_columns(pl.int_range(2, pl.len() + 2).alias("line"))
         return numbered, broken
+
+
+def _polars(table: Any) -> pl.DataFrame:
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame), "a table of several columns is a frame"
+    return frame
 
 
 def _no_rejects() -> pl.DataFrame:

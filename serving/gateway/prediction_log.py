@@ -1,0 +1,104 @@
+"""The prediction log: what was answered to whom, kept for skew, drift and experiments.
+
+Rows wait in memory, at most `max_rows` of them, and go to Parquet files of the warehouse's
+`predictions` table from a thread: an answer never waits for its log. Rows that do not fit are
+counted and dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from serving.gateway.metrics import GatewayMetrics
+
+log = logging.getLogger(__name__)
+
+SCHEMA = pa.schema(
+    [
+        ("request_id", pa.string()),
+        ("timestamp", pa.timestamp("us", tz="UTC")),
+        ("user_id", pa.string()),
+        ("model", pa.string()),
+        ("version", pa.string()),
+        ("variant", pa.string()),
+        ("source", pa.string()),
+        ("reason", pa.string()),
+        ("history", pa.list_(pa.string())),
+        ("items", pa.list_(pa.string())),
+        ("scores", pa.list_(pa.float32())),
+        ("latency_ms", pa.float32()),
+    ]
+)
+
+
+class PredictionLog:
+    """Append rows; flush every `interval_s` seconds and on closing.
+
+    Args:
+        folder: of the table; files land in `date=YYYY-MM-DD/`.
+    """
+
+    def __init__(self, folder: str | Path, interval_s: float, max_rows: int) -> None:
+        self.folder = Path(folder)
+        self.interval_s = interval_s
+        self.max_rows = max_rows
+        self._rows: list[dict[str, Any]] = []
+        self._flushing: asyncio.Task[None] | None = None
+        self.metrics: GatewayMetrics | None = None
+
+    def append(self, **row: Any) -> None:
+        """Keep one row for the next flush; `timestamp` is now."""
+        if len(self._rows) >= self.max_rows:
+            if self.metrics is not None:
+                self.metrics.log_dropped.inc()
+            return
+        row["timestamp"] = time.time()
+        self._rows.append(row)
+
+    async def open(self, metrics: GatewayMetrics) -> None:
+        self.metrics = metrics
+        self._flushing = asyncio.create_task(self._flush_forever())
+
+    async def close(self) -> None:
+        if self._flushing is not None:
+            self._flushing.cancel()
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Write what waits; rows of a failed write (a full disk, say) are counted as dropped."""
+        rows, self._rows = self._rows, []
+        if not rows:
+            return
+        try:
+            await asyncio.to_thread(self._write, rows)
+        except OSError as error:
+            log.warning("%d predictions not logged: %s", len(rows), error)
+            if self.metrics is not None:
+                self.metrics.log_dropped.inc(len(rows))
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        by_date: dict[str, list[dict[str, Any]]] = {}
+        for row in rows:
+            moment = datetime.fromtimestamp(row["timestamp"], UTC)
+            by_date.setdefault(f"{moment:%Y-%m-%d}", []).append({**row, "timestamp": moment})
+        for date, part in by_date.items():
+            folder = self.folder / f"date={date}"
+            folder.mkdir(parents=True, exist_ok=True)
+            name = f"part-{uuid.uuid4().hex}.parquet"
+            partial = folder / f".{name}"  # readers' patterns skip dot files
+            pq.write_table(pa.Table.from_pylist(part, schema=SCHEMA), partial)
+            partial.replace(folder / name)
+
+    async def _flush_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self.interval_s)
+            await self.flush()

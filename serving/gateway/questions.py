@@ -1,0 +1,112 @@
+"""What callers ask, checked: user ids, list lengths, batches."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import orjson
+from starlette.requests import Request
+
+from serving.gateway.problems import Problem
+
+MAX_ID = 256  # characters of an id
+_JSON = "application/json"
+
+
+class Limits(NamedTuple):
+    """What the config and the model allow."""
+
+    default_n: int
+    max_n: int
+    max_batch: int
+    max_history: int
+
+
+class UserQuestion(NamedTuple):
+    """Recommend `n` items to a known user, or after a history that the caller brings."""
+
+    user_id: str | None
+    history: list[str] | None
+    n: int
+
+
+def parse_n(value: Any, limits: Limits) -> int:
+    """A list length from a query string or JSON; 422 says what is accepted."""
+    if value is None:
+        return limits.default_n
+    try:
+        if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+            raise ValueError
+        n = int(value)
+    except (TypeError, ValueError):
+        n = 0
+    if not 1 <= n <= limits.max_n:
+        raise Problem(
+            422,
+            "invalid-n",
+            f"n is {str(value)[:40]!r}",
+            accepted=f"a whole number from 1 to {limits.max_n}",
+        )
+    return n
+
+
+def parse_user(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip() or len(value) > MAX_ID:
+        shown = repr(value[:40]) if isinstance(value, str) else repr(value)
+        raise Problem(
+            422,
+            "invalid-user-id",
+            "user_id is missing" if value is None else f"user_id is {shown}",
+            accepted=f"a non-empty string of at most {MAX_ID} characters",
+        )
+    return value
+
+
+async def parse_batch(request: Request, limits: Limits) -> list[UserQuestion]:
+    """The body of POST /v1/recommendations."""
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind != _JSON:
+        raise Problem(
+            415, "unsupported-media-type", f"content type is {kind or 'missing'!r}", accepted=_JSON
+        )
+    try:
+        body = orjson.loads(await request.body())
+    except orjson.JSONDecodeError as error:
+        raise Problem(400, "invalid-json", f"the body is not JSON: {error}") from error
+    rows = body.get("requests") if isinstance(body, dict) else None
+    if not isinstance(rows, list) or not 1 <= len(rows) <= limits.max_batch:
+        found = f"{len(rows)} requests" if isinstance(rows, list) else "no list `requests`"
+        raise Problem(
+            422,
+            "invalid-batch",
+            f"the body holds {found}",
+            accepted=f'{{"requests": [1 to {limits.max_batch} objects]}}',
+        )
+    return [_question(row, index, limits) for index, row in enumerate(rows)]
+
+
+def _question(row: Any, index: int, limits: Limits) -> UserQuestion:
+    try:
+        if not isinstance(row, dict):
+            raise Problem(422, "invalid-request", f"it is {row!r:.40}", accepted="an object")
+        n = parse_n(row.get("n"), limits)
+        history = row.get("history")
+        if history is None:
+            return UserQuestion(parse_user(row.get("user_id")), None, n)
+        if (
+            not isinstance(history, list)
+            or not all(isinstance(i, str) for i in history)
+            or len(history) > limits.max_history
+        ):
+            raise Problem(
+                422,
+                "invalid-history",
+                f"history is {type(history).__name__} of {len(history)}"
+                if isinstance(history, list)
+                else f"history is {history!r:.40}",
+                accepted=f"a list of at most {limits.max_history} item id strings",
+            )
+        return UserQuestion(None, history, n)
+    except Problem as problem:
+        problem.detail = f"requests[{index}]: {problem.detail}"
+        raise
