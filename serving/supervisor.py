@@ -199,8 +199,8 @@ def free_port(host: str = "127.0.0.1") -> int:
 def _owner(port: int) -> str:
     with contextlib.suppress(psutil.Error, OSError):
         for connection in psutil.net_connections("tcp"):
-            listening = connection.status == "LISTEN" and connection.laddr
-            if listening and connection.laddr[1] == port and connection.pid:
+            bound = getattr(connection.laddr, "port", None)
+            if connection.status == "LISTEN" and bound == port and connection.pid:
                 return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
     return ""
 

@@ -59,8 +59,8 @@ class FullCrossEntropy(nn.Module):
 
     def forward(self, hidden: Tensor, items: Tensor, targets: Tensor) -> Tensor:
         items = items[1:].to(hidden.dtype)
-        loss = _ChunkedCrossEntropy.apply(hidden, items, targets - 1, self.chunk)
-        return cast(Tensor, loss)
+        arguments = (hidden, items, targets - 1, self.chunk)
+        return cast(Tensor, _ChunkedCrossEntropy.apply(*arguments))  # type: ignore[no-untyped-call]
 
 
 class SampledSoftmax(nn.Module):
