@@ -1,5 +1,7 @@
 #!/bin/sh
 # Writes locks/cpu.txt and locks/cuda.txt from pyproject.toml (run it as `make lock`).
+# The options in $extras, $compile and $skip are separate words on purpose.
+# shellcheck disable=SC2086
 set -eu
 cd "$(dirname "$0")/.."
 extras="--extra ranking --extra text --extra features --extra serving --extra sweeps --extra dev"

@@ -1,0 +1,1 @@
+"""The embedded marketplace: users, a catalog, events, reviews, telemetry, with planted truth."""
