@@ -70,9 +70,11 @@ class SequentialRecommender(pl.LightningModule):
         return loss
 
     def validation_step(self, *_: Any) -> None:
-        """Ranking happens once an epoch over the whole task; the loader only triggers it."""
+        """Rank the whole task; the loader gives one empty batch an epoch to trigger it.
 
-    def on_validation_epoch_end(self) -> None:
+        It happens here and not when the epoch ends, since weight averaging puts the averaged
+        weights in place for the steps only.
+        """
         assert self.validation_task is not None, "validation needs a data module with a task"
         metrics = evaluate(
             self.score,
