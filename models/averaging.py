@@ -10,8 +10,8 @@ from torch import Tensor
 def warm_ema(decay: float) -> Callable[[Tensor, Tensor, int | Tensor], Tensor]:
     """An exponential moving average that forgets its beginnings.
 
-    The decay after n updates is min(decay, (1 + n) / (10 + n)): early on, when weights move fast, it
-    spans few steps, so that a short training is not judged by where it started from.
+    The decay after n updates is min(decay, (1 + n) / (10 + n)): early on, when weights move fast,
+    it spans few steps, so that a short training is not judged by where it started from.
 
     Raises:
         ValueError: `decay` lies outside 0 ≤ decay < 1.

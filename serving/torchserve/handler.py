@@ -114,6 +114,10 @@ class OnnxHandler:
         spin = "1" if settings["allow_spinning"] else "0"
         options.add_session_config_entry("session.intra_op.allow_spinning", spin)
         options.add_session_config_entry("session.inter_op.allow_spinning", spin)
+        available = onnxruntime.get_available_providers()
+        absent = [p for p in settings["providers"] if p not in available]
+        if absent:  # ONNX Runtime itself would quietly go on with the CPU
+            raise ValueError(f"execution providers {absent} are not here; there are {available}")
         device = settings["device_id"] if settings["device_id"] is not None else gpu
         providers: list[Any] = [
             (name, {"device_id": device})

@@ -1,0 +1,152 @@
+"""A tiny artifact whose answers can be computed by hand, and a real TorchServe that serves it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from omegaconf import OmegaConf
+from onnx import TensorProto, helper, numpy_helper
+
+from models import artifact
+from models.artifact import Signature, Tensor
+from serving.supervisor import Service, Supervisor, free_port
+from serving.torchserve.archive import archive
+from serving.torchserve.server import Ports, TorchServe
+
+N_ITEMS, K, HISTORY = 50, 10, 20
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def tiny_graph(path: Path) -> None:
+    """The score of item j is (j − last item) mod 51 counted down: the next item is the best."""
+    size = N_ITEMS + 1
+    table = np.zeros((size, size), dtype=np.float32)
+    for last in range(size):
+        for item in range(size):
+            table[last, item] = size - ((item - last) % size)
+    table[:, 0] = -1e31
+    nodes = [
+        helper.make_node("Gather", ["history", "minus_one"], ["last"], axis=1),
+        helper.make_node("Gather", ["table", "last"], ["scores_all"], axis=0),
+        helper.make_node("Shape", ["seen"], ["seen_shape"]),
+        helper.make_node("Expand", ["masked", "seen_shape"], ["updates"]),
+        helper.make_node("ScatterElements", ["scores_all", "seen", "updates"], ["left"], axis=1),
+        helper.make_node("TopK", ["left", "k"], ["scores", "items"], axis=1),
+    ]
+    constants = [
+        numpy_helper.from_array(np.array(-1, dtype=np.int64), "minus_one"),
+        numpy_helper.from_array(table, "table"),
+        numpy_helper.from_array(np.array(-1e31, dtype=np.float32), "masked"),
+        numpy_helper.from_array(np.array([K], dtype=np.int64), "k"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [
+            helper.make_tensor_value_info("history", TensorProto.INT64, ["batch", "time"]),
+            helper.make_tensor_value_info("seen", TensorProto.INT64, ["batch", "seen"]),
+        ],
+        [
+            helper.make_tensor_value_info("items", TensorProto.INT64, ["batch", K]),
+            helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", K]),
+        ],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def make_artifact(root: Path) -> Path:
+    parts = root / "parts"
+    (parts / "assets").mkdir(parents=True)
+    tiny_graph(parts / "model.onnx")
+    items = [f"i{n:02d}" for n in range(N_ITEMS)]
+    popular = [{"item": item, "score": float(N_ITEMS - n)} for n, item in enumerate(items)]
+    (parts / "assets" / "items.json").write_text(json.dumps(items))
+    (parts / "assets" / "popular.json").write_text(json.dumps(popular))
+    (parts / "metrics.json").write_text("{}")
+    signature = Signature(
+        name="recommender",
+        version="20260101-000000-000",
+        task="recommendation",
+        inputs=(
+            Tensor("history", "int64", ("batch", "time")),
+            Tensor("seen", "int64", ("batch", "seen")),
+        ),
+        outputs=(Tensor("items", "int64", ("batch", K)), Tensor("scores", "float32", ("batch", K))),
+        opset=18,
+        feature_service="recommender_v1",
+        vocabulary="assets/items.json",
+        limits={"history": HISTORY, "k": K},
+    )
+    return artifact.write(parts, root / "artifacts", signature).path
+
+
+@pytest.fixture(scope="session")
+def tiny_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_artifact(tmp_path_factory.mktemp("artifact"))
+
+
+@pytest.fixture(scope="session")
+def handler_settings() -> dict[str, object]:
+    """The shipped settings of the handler."""
+    config = OmegaConf.load(ROOT / "configs" / "torchserve" / "default.yaml")
+    settings = OmegaConf.to_container(config.model)
+    assert isinstance(settings, dict)
+    return settings
+
+
+@dataclass
+class RunningTorchServe:
+    server: TorchServe
+    supervisor: Supervisor
+
+
+def start_torchserve(
+    folder: Path, artifact_path: Path, settings: dict[str, object], **properties: str
+) -> tuple[TorchServe, Service]:
+    store = folder / "model_store"
+    archive(artifact_path, store, settings)
+    ports = Ports(*(free_port() for _ in range(5)))
+    server = TorchServe(
+        folder / "torchserve",
+        store,
+        ("recommender",),
+        "127.0.0.1",
+        ports,
+        properties={
+            "disable_system_metrics": "true",
+            "number_of_netty_threads": "2",
+            "job_queue_size": "500",
+            **properties,
+        },
+    )
+    service = Service(
+        "torchserve",
+        server.command(),
+        server.folder,
+        server.ready,
+        folder / "torchserve.log",
+        prepare=server.prepare,
+    )
+    return server, service
+
+
+@pytest.fixture(scope="session")
+def torchserve(
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_artifact: Path,
+    handler_settings: dict[str, object],
+) -> Iterator[RunningTorchServe]:
+    server, service = start_torchserve(
+        tmp_path_factory.mktemp("torchserve"), tiny_artifact, handler_settings
+    )
+    with Supervisor([service], startup_timeout=180) as supervisor:
+        yield RunningTorchServe(server, supervisor)

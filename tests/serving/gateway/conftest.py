@@ -1,0 +1,139 @@
+"""A gateway over a real feature store and an upstream that speaks TorchServe's wire format.
+
+The upstream can be told to fail in the ways that a real one cannot be made to on command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow as pa
+import pytest
+from aiohttp import web
+from omegaconf import DictConfig, OmegaConf
+
+from feature_repo.materialization import Materialization
+from serving.gateway.app import create_app
+from tests.serving.conftest import ROOT
+
+
+@pytest.fixture(scope="session")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Users u0…u19; user n touched items n and n + 1. User `stranger` touched unknown items."""
+    folder = tmp_path_factory.mktemp("features")
+    rows = [(f"u{n}", f"i{m:02d}") for n in range(20) for m in (n, n + 1)]
+    rows += [("stranger", "new-1"), ("stranger", "new-2")]
+    base = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+    table = pa.table(
+        {
+            "user_id": [u for u, _ in rows],
+            "item_id": [i for _, i in rows],
+            "timestamp": pa.array(
+                [int((base + n) * 1e6) for n in range(len(rows))], pa.timestamp("us", "UTC")
+            ),
+        }
+    )
+    online = {"type": "sqlite", "path": "online.db"}
+    Materialization(folder, online, 200, 5000, "1GB")(table, None)
+    return folder
+
+
+class Upstream:
+    """Answers like the tiny model: the items after the last one. Its mood can be changed."""
+
+    def __init__(self) -> None:
+        self.mood = "well"
+        self.calls: list[int] = []
+        self.port = 0
+
+    async def predict(self, request: web.Request) -> web.StreamResponse:
+        questions = (await request.json())["instances"]
+        self.calls.append(len(questions))
+        if self.mood == "slow":
+            await asyncio.sleep(1.0)
+        if self.mood == "broken":
+            return web.Response(status=503, text="no worker")
+        if self.mood == "cut":
+            assert request.transport is not None
+            request.transport.close()
+        if self.mood == "garbage":
+            return web.json_response({"predictions": []})
+        return web.json_response({"predictions": [self._answer(q) for q in questions]})
+
+    @staticmethod
+    def _answer(question: dict[str, Any]) -> dict[str, Any]:
+        known = [i for i in question["history"] if i.startswith("i")]
+        if not known:
+            return {"error": {"status": 422, "detail": "none of them known"}}
+        last = int(known[-1][1:])
+        items = [f"i{(last + 1 + n) % 50:02d}" for n in range(question["k"])]
+        return {"items": items, "scores": [float(50 - n) for n in range(len(items))], "unknown": 0}
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    """In a thread and loop of its own, so that a blocked gateway could not hide behind it."""
+    server = Upstream()
+    loop = asyncio.new_event_loop()
+    started = threading.Event()
+
+    async def start() -> None:
+        app = web.Application()
+        app.router.add_post("/predictions/recommender", server.predict)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        server.port = runner.addresses[0][1]
+        started.set()
+
+    thread = threading.Thread(target=lambda: (loop.run_until_complete(start()), loop.run_forever()))
+    thread.start()
+    assert started.wait(10)
+    yield server
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+
+
+@pytest.fixture
+def config(tiny_artifact: Path, features: Path, upstream: Upstream, tmp_path: Path) -> DictConfig:
+    """The shipped gateway settings, pointed at this test's parts."""
+    keys = tmp_path / "key_file.json"
+    keys.write_text(json.dumps({"inference": {"key": "secret"}, "API": {"key": "api"}}))
+    shipped = OmegaConf.load(ROOT / "configs" / "gateway" / "default.yaml")
+    url = f"http://127.0.0.1:{upstream.port}"
+    cfg = OmegaConf.merge(
+        shipped,
+        {
+            "artifact": str(tiny_artifact),
+            "features": str(features),
+            "deadline_ms": 400,
+            "fetch": 5,
+            "max_body_bytes": 100_000,
+            "cache": {"ttl_s": 60, "max_entries": 100},
+            "breaker": {"failures": 3, "open_s": 0.3},
+            "model": {
+                "url": url, "management_url": url, "key_file": str(keys), "model": "recommender",
+            },
+            "prediction_log": {"folder": str(tmp_path / "predictions"), "interval_s": 60.0},
+        },
+    )  # fmt: skip
+    assert isinstance(cfg, DictConfig)
+    return cfg
+
+
+@pytest.fixture
+async def client(config: DictConfig) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(config)
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as session:
+            session.app = app  # type: ignore[attr-defined]
+            yield session
