@@ -26,7 +26,11 @@ def feast() -> Any:
 
     Feast imports torch if it can, for tensor answers that nobody here asks for; that costs a
     server seconds at start and hundreds of megabytes. Feast copes with its absence.
+
+    The Prometheus client comes first: Feast's import switches it to its multi-process mode, for the
+    whole process, unless it is there already.
     """
+    importlib.import_module("prometheus_client")
     if "feast" in sys.modules or "torch" in sys.modules:
         return importlib.import_module("feast")
     sys.modules["torch"] = None  # type: ignore[assignment]
