@@ -1,0 +1,202 @@
+"""Every format, good rows and bad."""
+
+from __future__ import annotations
+
+import gzip
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from models.recommender.interactions import DataError
+from models.recommender.readers.files import MissingInputError
+from models.recommender.readers.movielens import MovieLensReader
+from models.recommender.readers.sequences import SequenceReader
+from models.recommender.readers.table import TableReader
+from models.recommender.readers.warehouse import WarehouseReader
+
+COLUMNS = ["user_id", "item_id", "rating", "timestamp"]
+
+
+def pairs(frame: pl.DataFrame) -> list[tuple[str, str]]:
+    assert frame.columns == COLUMNS
+    assert frame["timestamp"].dtype == pl.Datetime("us", "UTC")
+    return frame.select("user_id", "item_id").rows()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("u.data", "1\t10\t4\t100\n1\t11\t3.5\t200\n"),
+        ("x.inter", "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+         "1\t10\t4\t100\n1\t11\t3.5\t200\n"),
+        ("ratings.dat", "1::10::4::100\n1::11::3.5::200\n"),
+        ("ratings.csv", "userId,movieId,rating,timestamp\r\n1,10,4,100\r\n1,11,3.5,200\r\n"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("by_folder", [True, False])
+def test_movielens_forms(tmp_path: Path, name: str, content: str, by_folder: bool) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    frame = MovieLensReader(tmp_path if by_folder else path, tmp_path / "rejects.csv").read()
+    assert pairs(frame) == [("1", "10"), ("1", "11")]
+    assert frame["rating"].to_list() == [4.0, 3.5]
+    assert frame["timestamp"][0] == datetime(1970, 1, 1, 0, 1, 40, tzinfo=UTC)
+    assert not (tmp_path / "rejects.csv").exists()
+
+
+def test_movielens_minimum_rating(tmp_path: Path) -> None:
+    (tmp_path / "u.data").write_text("1\t10\t4\t1\n1\t11\t3\t2\n")
+    reader = MovieLensReader(tmp_path, tmp_path / "r.csv", min_rating=4)
+    assert pairs(reader.read()) == [("1", "10")]
+
+
+def test_movielens_sequence_form_and_its_incomplete_users(tmp_path: Path) -> None:
+    (tmp_path / "ml-1m.txt").write_text("1 5\n1 6\n2 5\n")
+    (tmp_path / "incomplete_users.txt").write_text("2\n")
+    reader = MovieLensReader(tmp_path, tmp_path / "r.csv")
+    assert pairs(reader.read()) == [("1", "5"), ("1", "6"), ("2", "5")]
+    assert reader.exclude_from_metrics == tmp_path / "incomplete_users.txt"
+
+
+@pytest.mark.parametrize("content", ["1 5\n1 6\n2 7\n", "1 5 6\n2 7\n", "1\t5  6 \r\n\n2 7\r\n"])
+def test_sequences_in_both_forms(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "s.txt"
+    path.write_text(content, newline="")
+    frame = SequenceReader(path, tmp_path / "r.csv").read()
+    assert pairs(frame) == [("1", "5"), ("1", "6"), ("2", "7")]
+    assert frame["timestamp"].is_sorted()
+
+
+def test_gzip_is_read_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "s.txt.gz"
+    path.write_bytes(gzip.compress(b"1 5\n1 6\n"))
+    assert len(SequenceReader(path, tmp_path / "r.csv").read()) == 2
+
+
+def test_bad_rows_are_set_aside_with_line_and_reason(tmp_path: Path) -> None:
+    rows = [f"{n}::10::4::100" for n in range(1, 96)]
+    rows += [
+        "1::10::4",
+        "1::10::x::1",
+        "::10::4::1",
+        "1::::4::1",
+        "1::10::4::never",
+        "1::2::3::4::5",
+    ]
+    rows += ["1::10::nan::1", "1::10::4::99999999999999999"]
+    (tmp_path / "ratings.dat").write_text("\n".join(rows))
+    rejects = tmp_path / "rejects.csv"
+    frame = MovieLensReader(tmp_path, rejects, max_reject_share=0.1).read()
+    assert len(frame) == 95
+    listed = pl.read_csv(rejects)
+    assert listed["line"].to_list() == list(range(96, 104))
+    assert listed["reason"].to_list() == [
+        "expected 4 fields separated by '::'",
+        "rating is not a number",
+        "empty user id",
+        "empty item id",
+        "bad time (expected s)",
+        "expected 4 fields separated by '::'",
+        "rating is not a number",
+        "bad time (expected s)",
+    ]
+    assert listed["text"][0] == "1::10::4"
+
+
+def test_too_many_bad_rows_fail_and_say_where_they_are(tmp_path: Path) -> None:
+    (tmp_path / "ratings.dat").write_text("1::10::4::1\n1::10::x::1\n")
+    rejects = tmp_path / "rejects.csv"
+    with pytest.raises(DataError, match=r"1 of 2 rows rejected \(1 × rating.*50\.0%.*1\.0%"):
+        MovieLensReader(tmp_path, rejects).read()
+    assert rejects.exists()
+
+
+def test_ragged_sequences(tmp_path: Path) -> None:
+    path = tmp_path / "s.txt"
+    path.write_text("1 5 6\n2\n3 7\n")
+    frame = SequenceReader(path, tmp_path / "r.csv", max_reject_share=0.5).read()
+    assert pairs(frame) == [("1", "5"), ("1", "6"), ("3", "7")]
+    assert pl.read_csv(tmp_path / "r.csv")["reason"].to_list() == ["no item"]
+
+
+def test_missing_and_empty_files(tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match=r"no such file.*ratings\.dat"):
+        MovieLensReader(tmp_path / "absent", tmp_path / "r.csv").read()
+    (tmp_path / "notes.md").write_text("x")
+    with pytest.raises(MissingInputError, match=r"holds none of .*notes\.md"):
+        MovieLensReader(tmp_path, tmp_path / "r.csv").read()
+    (tmp_path / "u.data").write_text("")
+    with pytest.raises(DataError, match="empty"):
+        MovieLensReader(tmp_path, tmp_path / "r.csv").read()
+
+
+MAP = {"user_id": "who", "item_id": "what", "rating": None, "timestamp": "when"}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet"])
+def test_tables_by_column_names(tmp_path: Path, suffix: str) -> None:
+    frame = pl.DataFrame(
+        {"what": ["a", 'b, "c"'], "who": ["1", "2"], "when": ["2026-01-01T00:00:00Z"] * 2}
+    )
+    path = tmp_path / f"t.{suffix}"
+    if suffix == "parquet":
+        frame.write_parquet(path)
+    else:
+        frame.write_csv(path, separator="," if suffix == "csv" else "\t")
+    read = TableReader(path, MAP, tmp_path / "r.csv", time_unit="iso").read()
+    assert pairs(read) == [("1", "a"), ("2", 'b, "c"')]
+    assert read["timestamp"][0] == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_tables_reject_wrong_arity_and_bad_values(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    good = "".join(f"u{n},i{n},{n}\n" for n in range(100))
+    path.write_text("who,what,when\n" + good + "u1,i1\nu2,,5\nu3,i3,x\n")
+    rejects = tmp_path / "r.csv"
+    frame = TableReader(path, MAP, rejects, max_reject_share=0.1).read()
+    assert len(frame) == 100
+    assert sorted(pl.read_csv(rejects)["reason"].to_list()) == [
+        "bad time (expected s)", "empty item id", "wrong number of fields",
+    ]  # fmt: skip
+
+
+def test_tables_name_a_missing_column_and_a_broken_file(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("who,when\n1,2\n")
+    with pytest.raises(DataError, match="no column 'what'"):
+        TableReader(path, MAP, tmp_path / "r.csv").read()
+    whole = tmp_path / "t.parquet"
+    pl.DataFrame({"who": ["1"] * 1000}).write_parquet(whole)
+    whole.write_bytes(whole.read_bytes()[:-20])
+    with pytest.raises(DataError, match=r"t\.parquet: not a readable Parquet file"):
+        TableReader(whole, MAP, tmp_path / "r.csv").read()
+
+
+def events(folder: Path, rows: list[tuple[str, str, str | None, int]]) -> None:
+    frame = pl.DataFrame(
+        rows, schema=["event", "user_id", "item_id", "second"], orient="row"
+    ).with_columns(
+        pl.format("m{}", pl.int_range(pl.len())).alias("message_id"),
+        (pl.col("second") * 1_000_000).cast(pl.Datetime("us", "UTC")).alias("timestamp"),
+    )
+    part = folder / "events" / "date=1970-01-01"
+    part.mkdir(parents=True)
+    frame.write_parquet(part / "part-0.parquet")
+
+
+def test_warehouse_keeps_chosen_events_in_time_order(tmp_path: Path) -> None:
+    view = "Product Viewed"
+    rows = [(view, "u", "b", 2), (view, "u", "a", 1), (view, "u", "b", 3), ("Order", "u", "z", 4)]
+    events(tmp_path, [*rows, (view, "v", None, 5)])
+    frame = WarehouseReader(tmp_path, [view]).read()
+    assert pairs(frame) == [("u", "a"), ("u", "b")]  # the repeated b counts once
+    assert len(WarehouseReader(tmp_path, [view], collapse_repeats=False).read()) == 3
+    with pytest.raises(DataError, match="none of the events"):
+        WarehouseReader(tmp_path, ["Nothing"]).read()
+
+
+def test_no_warehouse_says_how_to_fill_it(tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match=r"scripts/simulate\.py"):
+        WarehouseReader(tmp_path, ["x"]).read()

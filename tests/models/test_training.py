@@ -1,0 +1,193 @@
+"""Training as a user launches it: the real configs, tiny limits."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from models import artifact
+from models.averaging import warm_ema
+from models.export import ParityError, ranking_parity
+from models.training import ResumeError, train
+from scripts.entrypoint import CONFIGS
+from tests.conftest import ROOT
+from tests.run_if import RunIf
+
+
+@pytest.fixture(scope="module")
+def sequences(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty users who walk along a ring of 40 items: easy to learn."""
+    path = tmp_path_factory.mktemp("data") / "rings.txt"
+    rng = np.random.default_rng(0)
+    lines = []
+    for user in range(60):
+        start = rng.integers(40)
+        items = [(start + n) % 40 for n in range(rng.integers(4, 30))]
+        lines.append(" ".join(map(str, [f"u{user}", *(f"i{i}" for i in items)])))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def config(data: Path, output: Path, *overrides: str) -> DictConfig:
+    settings = [
+        "data=sequences",
+        f"data.path={data}",
+        f"output_dir={output}",
+        f"paths.root={output}",
+        "datamodule.max_length=16",
+        "datamodule.batch_size=16",
+        "model.net.dim=16",
+        "trainer.max_epochs=2",
+        "optimizer.lr=0.01",
+        "threads=1",
+        *overrides,
+    ]
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        cfg = compose("train", settings, return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    cfg = cfg.copy()
+    del cfg["hydra"]
+    return cfg
+
+
+@pytest.fixture(scope="module")
+def run(sequences: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float]]:
+    output = tmp_path_factory.mktemp("run")
+    metrics = train(config(sequences, output, "trainer.max_epochs=25"))
+    return output, metrics
+
+
+def test_it_learns_and_reports_beside_its_floors(run: tuple[Path, dict[str, float]]) -> None:
+    output, metrics = run
+    report = json.loads((output / "metrics.json").read_text())
+    assert report["model"] == metrics
+    assert set(report["floors"]) == {"popularity", "markov", "ease"}
+    assert metrics["hit_rate@1"] > 0.9, "a ring is easy"
+    assert metrics["hit_rate@1"] > 5 * report["floors"]["popularity"]["hit_rate@1"]
+    assert set(report["floors"]["markov"]) == set(metrics)
+    assert report["conditions"]["versions"]["torch"] == torch.__version__
+    for left in ("config.yaml", "curves.png", "checkpoints/best.ckpt", "csv/metrics.csv"):
+        assert (output / left).exists(), left
+    assert list((output / "tensorboard").iterdir())
+
+
+def test_the_artifact_answers_alone(run: tuple[Path, dict[str, float]]) -> None:
+    output, _ = run
+    loaded = artifact.load(artifact.latest(output / "artifacts", "recommender"))
+    items = loaded.read_asset("items.json")
+    session = onnxruntime.InferenceSession(str(loaded.model), providers=["CPUExecutionProvider"])
+    history = np.array([[0, 0, *(items.index(f"i{n}") + 1 for n in (3, 4, 5))]])
+    ids, scores = session.run(None, {"history": history, "seen": history})
+    assert items[ids[0, 0] - 1] == "i6"
+    assert not set(ids[0][scores[0] > -1e30]) & set(history[0])
+    assert loaded.signature.limits == {"history": 16, "k": 40}
+    assert loaded.signature.inputs[0].shape == ("batch", "time")
+    assert "floor: markov" in (loaded.path / "MODEL_CARD.md").read_text()
+    for batch, width in ((1, 1), (3, 2), (5, 16)):
+        feed = np.ones((batch, width), dtype=np.int64)
+        assert session.run(None, {"history": feed, "seen": feed[:, :1]})[0].shape == (batch, 40)
+
+
+def test_the_parity_gate_fails_a_graph_that_differs(run: tuple[Path, dict[str, float]]) -> None:
+    output, _ = run
+    loaded = artifact.load(artifact.latest(output / "artifacts", "recommender"))
+
+    class Other(torch.nn.Module):
+        def forward(self, history: torch.Tensor, seen: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            ids = torch.arange(1, 41).repeat(len(history), 1)
+            return ids, torch.arange(40, 0, -1.0).repeat(len(history), 1)
+
+    batch = {"history": torch.ones(2, 3).long(), "seen": torch.ones(2, 3).long()}
+    with pytest.raises(ParityError, match="scores differ by"):
+        ranking_parity(loaded.model, Other(), [batch], 1e-4)
+
+
+@pytest.mark.parametrize("loss", ["sampled_softmax", "gbce"])
+@pytest.mark.parametrize("block", ["sasrec", "gated"])
+def test_every_loss_and_block_trains(
+    sequences: Path, tmp_path: Path, loss: str, block: str
+) -> None:
+    cfg = config(
+        sequences, tmp_path, f"loss={loss}", "loss.negatives=8", f"block={block}", "export=null"
+    )
+    assert 0 <= train(cfg)["ndcg@10"] <= 1
+
+
+@pytest.mark.parametrize("debug", ["fdr", "overfit", "profiler"])
+def test_debug_modes(sequences: Path, tmp_path: Path, debug: str) -> None:
+    assert "ndcg@10" in train(config(sequences, tmp_path, f"debug={debug}"))
+
+
+@pytest.mark.parametrize(
+    "split",
+    [
+        "data.split._target_=models.recommender.splits.GlobalTime",
+        "data.split._target_=models.recommender.splits.RandomFolds",
+    ],
+)
+def test_other_splits_train_too(sequences: Path, tmp_path: Path, split: str) -> None:
+    assert "ndcg@10" in train(config(sequences, tmp_path, split, "export=null"))
+
+
+def test_bf16_trains_on_a_cpu(sequences: Path, tmp_path: Path) -> None:
+    cfg = config(sequences, tmp_path, "trainer.precision=bf16-mixed", "export=null")
+    assert 0 <= train(cfg)["ndcg@10"] <= 1
+
+
+@pytest.mark.gpu
+@RunIf(min_gpus=1)
+def test_gpu_training_with_compile(sequences: Path, tmp_path: Path) -> None:
+    assert "ndcg@10" in train(config(sequences, tmp_path, "trainer=gpu", "model.compile=true"))
+
+
+def test_a_resume_without_a_checkpoint_says_so(sequences: Path, tmp_path: Path) -> None:
+    with pytest.raises(ResumeError, match=r"no checkpoint at .*last\.ckpt"):
+        train(config(sequences, tmp_path, "resume=true"))
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_where_it_was(sequences: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable, "scripts/train.py", "data=sequences", f"data.path={sequences}",
+        f"output_dir={tmp_path}", f"paths.root={tmp_path}", "datamodule.max_length=16",
+        "model.net.dim=16", "threads=1", "export=null", "callbacks.early_stopping=null",
+    ]  # fmt: skip
+    process = subprocess.Popen([*command, "trainer.max_epochs=100000"], cwd=ROOT)
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    deadline = time.monotonic() + 120
+    while not last.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    reached = torch.load(last, weights_only=False)["epoch"]
+    result = subprocess.run(
+        [*command, f"trainer.max_epochs={reached + 3}", "resume=true"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    report = json.loads((tmp_path / "metrics.json").read_text())
+    assert report["conditions"]["epochs"] == reached + 3
+    assert f"epoch 1/{reached + 3}:" not in result.stdout + result.stderr
+
+
+def test_averaging_follows_the_weights_at_first_and_smooths_later() -> None:
+    average = warm_ema(0.9)
+    zero, one = torch.zeros(1), torch.ones(1)
+    assert average(zero, one, 0).item() == pytest.approx(0.9)
+    assert average(zero, one, torch.tensor(10_000)).item() == pytest.approx(0.1)
+    with pytest.raises(ValueError, match="decay"):
+        warm_ema(1.0)

@@ -1,0 +1,79 @@
+"""The frame of the scripts: hints for typos, exit codes, and configs that compose."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from scripts.entrypoint import CONFIGS, explain
+from tests.conftest import ROOT
+
+
+@pytest.mark.parametrize(
+    ("override", "nearest"),
+    [
+        ("trainer.max_epoch=3", "trainer.max_epochs"),
+        ("optimizer.rl=1", "optimizer.lr"),
+        ("sed=1", "seed"),
+        ("data=movielens_1n", "data/movielens_1m"),
+        ("experiment=recommender/sequental", "experiment/recommender/sequential"),
+    ],
+)
+def test_a_typo_names_the_nearest_valid_key(override: str, nearest: str) -> None:
+    complaint = explain("train", [override])
+    assert complaint is not None
+    assert nearest in complaint
+
+
+def test_valid_overrides_have_no_complaint() -> None:
+    assert explain("train", ["experiment=recommender/movielens_1m", "data.path=x"]) is None
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in CONFIGS.glob("*.yaml")))
+def test_every_script_config_composes(name: str) -> None:
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        assert "output_dir" in compose(name)
+
+
+@pytest.mark.parametrize("group", ["data", "loss", "block", "trainer", "logger", "debug"])
+def test_every_choice_composes(group: str) -> None:
+    for option in sorted(p.stem for p in (CONFIGS / group).glob("*.yaml")):
+        assert explain("train", [f"{group}={option}", "data.path=x"]) is None, option
+
+
+@pytest.mark.parametrize(
+    "experiment",
+    sorted(
+        str(p.relative_to(CONFIGS / "experiment").with_suffix(""))
+        for p in (CONFIGS / "experiment").rglob("*.yaml")
+    ),
+)
+def test_every_experiment_composes(experiment: str) -> None:
+    assert explain("train", [f"experiment={experiment}", "data.path=x"]) is None
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+
+
+def test_a_typo_ends_with_usage_code() -> None:
+    result = run("scripts/archive.py", "modle=x")
+    assert result.returncode == 2
+    assert "model" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_missing_file_ends_with_its_code_and_no_traceback(tmp_path: Path) -> None:
+    absent = tmp_path / "absent.txt"
+    result = run(
+        "scripts/train.py", "data=sequences", f"data.path={absent}", f"output_dir={tmp_path}/o"
+    )
+    assert result.returncode == 66
+    assert str(absent) in result.stderr
+    assert "Traceback" not in result.stderr
