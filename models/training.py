@@ -76,7 +76,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         "epochs": trainer.current_epoch,
         "device": str(trainer.strategy.root_device),
     }
-    if cfg.export is not None:
+    if cfg.export:
         report.artifact = str(instantiate(cfg.export)(model, data, report, cfg))
     report.write(output / "metrics.json")
     report.print()

@@ -16,7 +16,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from models import artifact
 from models.averaging import warm_ema
@@ -58,8 +58,9 @@ def config(data: Path, output: Path, *overrides: str) -> DictConfig:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         cfg = compose("train", settings, return_hydra_config=True)
     HydraConfig.instance().set_config(cfg)
-    cfg = cfg.copy()
+    OmegaConf.set_struct(cfg, False)
     del cfg["hydra"]
+    OmegaConf.set_struct(cfg, True)
     return cfg
 
 
@@ -121,7 +122,7 @@ def test_every_loss_and_block_trains(
     sequences: Path, tmp_path: Path, loss: str, block: str
 ) -> None:
     cfg = config(
-        sequences, tmp_path, f"loss={loss}", "loss.negatives=8", f"block={block}", "export=null"
+        sequences, tmp_path, f"loss={loss}", "loss.negatives=8", f"block={block}", "export=none"
     )
     assert 0 <= train(cfg)["ndcg@10"] <= 1
 
@@ -139,11 +140,11 @@ def test_debug_modes(sequences: Path, tmp_path: Path, debug: str) -> None:
     ],
 )
 def test_other_splits_train_too(sequences: Path, tmp_path: Path, split: str) -> None:
-    assert "ndcg@10" in train(config(sequences, tmp_path, split, "export=null"))
+    assert "ndcg@10" in train(config(sequences, tmp_path, split, "export=none"))
 
 
 def test_bf16_trains_on_a_cpu(sequences: Path, tmp_path: Path) -> None:
-    cfg = config(sequences, tmp_path, "trainer.precision=bf16-mixed", "export=null")
+    cfg = config(sequences, tmp_path, "trainer.precision=bf16-mixed", "export=none")
     assert 0 <= train(cfg)["ndcg@10"] <= 1
 
 
@@ -163,7 +164,7 @@ def test_a_killed_run_goes_on_where_it_was(sequences: Path, tmp_path: Path) -> N
     command = [
         sys.executable, "scripts/train.py", "data=sequences", f"data.path={sequences}",
         f"output_dir={tmp_path}", f"paths.root={tmp_path}", "datamodule.max_length=16",
-        "model.net.dim=16", "threads=1", "export=null", "callbacks.early_stopping=null",
+        "model.net.dim=16", "threads=1", "export=none", "callbacks.early_stopping=null",
     ]  # fmt: skip
     process = subprocess.Popen([*command, "trainer.max_epochs=100000"], cwd=ROOT)
     last = tmp_path / "checkpoints" / "last.ckpt"
