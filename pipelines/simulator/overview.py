@@ -9,6 +9,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import polars as pl
+from matplotlib.axes import Axes
 
 
 def draw(warehouse: Path, truth: Path, path: Path) -> None:
@@ -38,7 +39,7 @@ def draw(warehouse: Path, truth: Path, path: Path) -> None:
     plt.close(figure)
 
 
-def _telemetry(axis: plt.Axes, warehouse: Path, truth: Path) -> None:
+def _telemetry(axis: Axes, warehouse: Path, truth: Path) -> None:
     incidents = pl.read_parquet(truth / "incidents" / "*.parquet")
     if incidents.is_empty():
         axis.set(title="Telemetry: no incident was planted")

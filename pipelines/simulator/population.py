@@ -146,7 +146,7 @@ def populate(
         position=position,
         category=category,
         quality=rng.beta(4, 2, n_items),
-        price=np.round(np.exp(rng.normal(3.2, 0.8, n_items)), 2),
+        price=np.round(np.exp(rng.normal(3.2, 0.8, n_items)), 2).astype(np.float64),
         popularity=np.cumsum(share / share.sum()),
     )
 
