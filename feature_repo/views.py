@@ -38,11 +38,11 @@ SCHEMAS: dict[str, tuple[Any, list[tuple[str, Any, str]]]] = {
     "item_statistics": (
         item,
         [
-            ("views", Int64, "times viewed since the beginning"),
-            ("adds", Int64, "times put into a cart"),
-            ("orders", Int64, "times ordered"),
+            ("times_viewed", Int64, "times viewed since the beginning"),
+            ("times_added", Int64, "times put into a cart"),
+            ("times_ordered", Int64, "times ordered"),
             ("conversion", Float64, "orders per view"),
-            ("users", Int64, "sum over days of distinct users who touched it"),
+            ("daily_visitors", Int64, "sum over days of distinct users who touched it"),
         ],
     ),
 }

@@ -10,9 +10,16 @@ from feature_repo.transformations.daily import running_totals
 
 
 def item_statistics(events: Table) -> Table:
-    """Warehouse events → item_id, views, adds, orders, conversion, users."""
-    totals = running_totals(events, "item_id")
-    conversion = ibis.ifelse(_.views > 0, _.orders / _.views, 0.0)
-    return totals.mutate(conversion=conversion).select(
-        "item_id", "views", "adds", "orders", "conversion", "users", "event_timestamp"
+    """Warehouse events → item_id, times_viewed/added/ordered, conversion, daily_visitors.
+
+    The names differ from a user's, so that one feature service can hold both.
+    """
+    return running_totals(events, "item_id").select(
+        "item_id",
+        times_viewed=_.views,
+        times_added=_.adds,
+        times_ordered=_.orders,
+        conversion=ibis.ifelse(_.views > 0, _.orders / _.views, 0.0),
+        daily_visitors=_.users,
+        event_timestamp=_.event_timestamp,
     )

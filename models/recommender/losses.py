@@ -1,17 +1,38 @@
 """Losses over the whole catalog or a sample of it.
 
 All take hidden states [P, D] of the P real positions, the item table [V + 1, D] (row 0 is
-padding) and the target graph ids [P], and return a scalar.
+padding), the target graph ids [P] and, optionally, the items that are no negatives, and return a
+scalar.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class NotNegative:
+    """Items that must not count as negatives of a position: those its user touched.
+
+    Where seen items are never recommended, teaching a model to score them low is wasted capacity;
+    leaving them out of the negatives is the sampling of Klenitskiy & Vasilev (RecSys 2023), whose
+    SASRec it lifts from .3152/.1821 to .3159/.1857 (HR@10/NDCG@10, MovieLens-1M).
+    """
+
+    touched: Tensor  # [B, V + 1] bool: what each run of the batch holds
+    run: Tensor  # [P] int64: the run of each position
+
+    @classmethod
+    def of(cls, runs: Tensor, real: Tensor, n_items: int) -> NotNegative:
+        """From runs [B, T + 1] and the mask of real positions [B, T]."""
+        touched = torch.zeros(len(runs), n_items + 1, dtype=torch.bool, device=runs.device)
+        return cls(touched.scatter_(1, runs, True), real.nonzero()[:, 0])
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
@@ -24,7 +45,15 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, items: Tensor, targets: Tensor, chunk: int) -> Tensor:
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        items: Tensor,
+        targets: Tensor,
+        chunk: int,
+        touched: Tensor | None,
+        run: Tensor | None,
+    ) -> Tensor:
         loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
         hidden_grad = torch.empty_like(hidden)
         items_grad = torch.zeros_like(items)
@@ -32,8 +61,12 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             part = hidden[start : start + chunk]
             target = targets[start : start + chunk, None]
             logits = (part @ items.T).float()
+            positive = logits.gather(1, target)
+            if touched is not None and run is not None:
+                logits.masked_fill_(touched[run[start : start + chunk]], -torch.inf)
+                logits.scatter_(1, target, positive)
             partition = torch.logsumexp(logits, dim=1, keepdim=True)
-            loss += (partition - logits.gather(1, target)).sum()
+            loss += (partition - positive).sum()
             residual = logits.sub_(partition).exp_()  # softmax − one-hot is the gradient
             residual.scatter_add_(1, target, residual.new_full(target.shape, -1.0))
             residual = residual.to(items.dtype)
@@ -44,10 +77,11 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return cast(Tensor, loss / ctx.positions)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         hidden_grad, items_grad = ctx.saved_tensors
         scale = grads[0] / ctx.positions
-        return hidden_grad * scale.to(hidden_grad.dtype), items_grad * scale, None, None
+        nothing = (None,) * 4
+        return (hidden_grad * scale.to(hidden_grad.dtype), items_grad * scale, *nothing)
 
 
 class FullCrossEntropy(nn.Module):
@@ -57,9 +91,13 @@ class FullCrossEntropy(nn.Module):
         super().__init__()
         self.chunk = chunk
 
-    def forward(self, hidden: Tensor, items: Tensor, targets: Tensor) -> Tensor:
+    def forward(
+        self, hidden: Tensor, items: Tensor, targets: Tensor, spared: NotNegative | None = None
+    ) -> Tensor:
         items = items[1:].to(hidden.dtype)
-        arguments = (hidden, items, targets - 1, self.chunk)
+        touched = spared.touched[:, 1:] if spared else None
+        run = spared.run if spared else None
+        arguments = (hidden, items, targets - 1, self.chunk, touched, run)
         return cast(Tensor, _ChunkedCrossEntropy.apply(*arguments))  # type: ignore[no-untyped-call]
 
 
@@ -76,12 +114,16 @@ class SampledSoftmax(nn.Module):
             raise ValueError(f"negatives must be at least 1, not {negatives}")
         self.negatives = negatives
 
-    def forward(self, hidden: Tensor, items: Tensor, targets: Tensor) -> Tensor:
+    def forward(
+        self, hidden: Tensor, items: Tensor, targets: Tensor, spared: NotNegative | None = None
+    ) -> Tensor:
         n_items = len(items) - 1
         sample = torch.randint(1, n_items + 1, (self.negatives,), device=items.device)
         positive = (hidden * items[targets]).sum(-1, keepdim=True)  # [P, 1]
         negative = hidden @ items[sample].T + math.log(n_items / self.negatives)  # [P, k]
         negative = negative.masked_fill(sample[None] == targets[:, None], -torch.inf)
+        if spared:
+            negative = negative.masked_fill(spared.touched[:, sample][spared.run], -torch.inf)
         logits = torch.cat([positive, negative], dim=1)
         return F.cross_entropy(logits, torch.zeros_like(targets))
 
@@ -103,7 +145,9 @@ class GBCE(nn.Module):
         self.negatives = negatives
         self.calibration = calibration
 
-    def forward(self, hidden: Tensor, items: Tensor, targets: Tensor) -> Tensor:
+    def forward(
+        self, hidden: Tensor, items: Tensor, targets: Tensor, spared: NotNegative | None = None
+    ) -> Tensor:
         n_items = len(items) - 1
         rate = self.negatives / max(n_items - 1, 1)
         t = self.calibration
@@ -113,5 +157,8 @@ class GBCE(nn.Module):
         positive = (hidden * items[targets]).sum(-1)  # [P]
         negative = torch.einsum("pd,pkd->pk", hidden, items[sample])
         negative = negative.masked_fill(sample == targets[:, None], -torch.inf)
+        if spared:
+            touched = spared.touched[spared.run[:, None], sample]
+            negative = negative.masked_fill(touched, -torch.inf)
         # −log σ(s)^β = β·softplus(−s): the power needs no numerically fragile inverse.
         return (beta * F.softplus(-positive) + F.softplus(negative).sum(-1)).mean()
