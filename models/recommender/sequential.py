@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.recommender.evaluation import RankingTask, evaluate
+from models.recommender.losses import NotNegative
 from models.recommender.transformer import CausalTransformer
 
 
@@ -18,12 +19,14 @@ class SequentialRecommender(pl.LightningModule):
 
     Args:
         net: called with `n_items`, makes the network (`_partial_: true` in the config).
-        loss: module over (hidden [P, D], items [V + 1, D], targets [P]).
+        loss: module over (hidden [P, D], items [V + 1, D], targets [P], spared items or None).
         optimizer: called with parameter groups.
         scheduler: called with the optimizer and `total_steps`; None for a constant rate.
         n_items: catalog size V, known once the data is read.
         weight_decay: applied to matrices; never to biases, norms and embeddings.
         evaluation_batch_size: histories ranked at once in validation.
+        spare_touched: do not count items of a run as negatives within it; right where people do
+            not come back to what they had.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class SequentialRecommender(pl.LightningModule):
         weight_decay: float = 0.0,
         compile: bool = False,
         evaluation_batch_size: int = 512,
+        spare_touched: bool = False,
     ) -> None:
         super().__init__()
         self.net = net(n_items=n_items)
@@ -45,6 +49,7 @@ class SequentialRecommender(pl.LightningModule):
         self.weight_decay = weight_decay
         self.evaluation_batch_size = evaluation_batch_size
         self.compiled = compile
+        self.spare_touched = spare_touched
         self.validation_task: RankingTask | None = None
 
     def setup(self, stage: str) -> None:
@@ -63,7 +68,9 @@ class SequentialRecommender(pl.LightningModule):
         inputs, targets = run[:, :-1], run[:, 1:]
         real = targets != 0
         hidden = self.net(inputs)[real]  # [P, D]: padding costs no scoring
-        loss = cast(Tensor, self.loss(hidden, self.net.items.weight, targets[real]))
+        items = self.net.items.weight
+        spared = NotNegative.of(run, real, len(items) - 1) if self.spare_touched else None
+        loss = cast(Tensor, self.loss(hidden, items, targets[real], spared))
         self.log(
             "train_loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(run)
         )

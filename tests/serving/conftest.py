@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import onnx
+import pyarrow as pa
 import pytest
 from omegaconf import OmegaConf
 from onnx import TensorProto, helper, numpy_helper
 
+from feature_repo.materialization import Materialization
 from models import artifact
 from models.artifact import Signature, Tensor
 from serving.supervisor import Service, Supervisor, free_port
@@ -92,6 +95,27 @@ def make_artifact(root: Path) -> Path:
 @pytest.fixture(scope="session")
 def tiny_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_artifact(tmp_path_factory.mktemp("artifact"))
+
+
+@pytest.fixture(scope="session")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Users u0…u19; user n touched items n and n + 1. User `stranger` touched unknown items."""
+    folder = tmp_path_factory.mktemp("features")
+    rows = [(f"u{n}", f"i{m:02d}") for n in range(20) for m in (n, n + 1)]
+    rows += [("stranger", "new-1"), ("stranger", "new-2")]
+    base = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+    table = pa.table(
+        {
+            "user_id": [u for u, _ in rows],
+            "item_id": [i for _, i in rows],
+            "timestamp": pa.array(
+                [int((base + n) * 1e6) for n in range(len(rows))], pa.timestamp("us", "UTC")
+            ),
+        }
+    )
+    online = {"type": "sqlite", "path": "online.db"}
+    Materialization(folder, online, 200, 5000, "1GB")(table, None)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.recommender.losses import GBCE, FullCrossEntropy, SampledSoftmax
+from models.recommender.losses import GBCE, FullCrossEntropy, NotNegative, SampledSoftmax
 
 
 @pytest.fixture
@@ -64,3 +64,41 @@ def test_gbce_full_calibration_weighs_the_positive_by_the_sampling_rate() -> Non
 def test_impossible_settings_are_refused(make) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match="must"):
         make()
+
+
+@pytest.fixture
+def spared(problem) -> NotNegative:  # type: ignore[no-untyped-def]
+    """Three runs of 13 items: 12 positions each, and one of the last run is padding."""
+    _, _, targets = problem
+    generator = torch.Generator().manual_seed(1)
+    runs = torch.randint(1, 21, (3, 13), generator=generator)
+    runs = torch.cat([runs, torch.tensor([[4, 5] + [0] * 11])])
+    real = runs[:, 1:] != 0
+    assert int(real.sum()) == len(targets)
+    return NotNegative.of(runs, real, 20)
+
+
+@pytest.mark.parametrize("chunk", [5, 1000])
+def test_spared_items_are_no_negatives(problem, spared, chunk) -> None:  # type: ignore[no-untyped-def]
+    hidden, items, targets = problem
+    logits = hidden @ items[1:].T
+    target = F.one_hot(targets - 1, 20).bool()
+    left_out = spared.touched[spared.run][:, 1:] & ~target
+    plain = F.cross_entropy(logits.masked_fill(left_out, -torch.inf), targets - 1)
+    expected = torch.autograd.grad(plain, (hidden, items))
+    chunked = FullCrossEntropy(chunk)(hidden, items, targets, spared)
+    actual = torch.autograd.grad(chunked, (hidden, items))
+    torch.testing.assert_close(chunked, plain)
+    torch.testing.assert_close(actual, expected)
+    torch.manual_seed(0)
+    # Uniform over all items, the estimate counts the share that is left.
+    sampled = SampledSoftmax(50_000)(hidden, items, targets, spared)
+    assert sampled.item() == pytest.approx(plain.item(), rel=0.02)
+
+
+def test_gbce_spares_them_too() -> None:
+    hidden, items = torch.ones(1, 1), torch.ones(3, 1)
+    runs = torch.tensor([[1, 2]])
+    spared = NotNegative.of(runs, torch.tensor([[True]]), 2)
+    loss = GBCE(negatives=50, calibration=0.0)(hidden, items, torch.tensor([2]), spared)
+    assert loss.item() == pytest.approx(F.softplus(torch.tensor(-1.0)).item())

@@ -9,40 +9,17 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pyarrow as pa
 import pytest
 from aiohttp import web
+from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from feature_repo.materialization import Materialization
+from scripts.entrypoint import CONFIGS
 from serving.gateway.app import create_app
-from tests.serving.conftest import ROOT
-
-
-@pytest.fixture(scope="session")
-def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Users u0…u19; user n touched items n and n + 1. User `stranger` touched unknown items."""
-    folder = tmp_path_factory.mktemp("features")
-    rows = [(f"u{n}", f"i{m:02d}") for n in range(20) for m in (n, n + 1)]
-    rows += [("stranger", "new-1"), ("stranger", "new-2")]
-    base = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
-    table = pa.table(
-        {
-            "user_id": [u for u, _ in rows],
-            "item_id": [i for _, i in rows],
-            "timestamp": pa.array(
-                [int((base + n) * 1e6) for n in range(len(rows))], pa.timestamp("us", "UTC")
-            ),
-        }
-    )
-    online = {"type": "sqlite", "path": "online.db"}
-    Materialization(folder, online, 200, 5000, "1GB")(table, None)
-    return folder
 
 
 class Upstream:
@@ -107,7 +84,9 @@ def config(tiny_artifact: Path, features: Path, upstream: Upstream, tmp_path: Pa
     """The shipped gateway settings, pointed at this test's parts."""
     keys = tmp_path / "key_file.json"
     keys.write_text(json.dumps({"inference": {"key": "secret"}, "API": {"key": "api"}}))
-    shipped = OmegaConf.load(ROOT / "configs" / "gateway" / "default.yaml")
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        shipped = compose("serve", [f"paths.root={tmp_path}"]).gateway
+    OmegaConf.set_struct(shipped, False)
     url = f"http://127.0.0.1:{upstream.port}"
     cfg = OmegaConf.merge(
         shipped,
