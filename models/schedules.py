@@ -21,3 +21,8 @@ def warmup_cosine(
         return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
 
     return LambdaLR(optimizer, factor)
+
+
+def constant(optimizer: Optimizer, total_steps: int) -> LambdaLR:
+    """The optimizer's own rate at every step."""
+    return LambdaLR(optimizer, lambda _: 1.0)

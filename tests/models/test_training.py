@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from models import artifact
 from models.averaging import warm_ema
 from models.export import ParityError, ranking_parity
+from models.run import Run, RunError
 from models.training import ResumeError, train
 from scripts.entrypoint import CONFIGS
 from tests.conftest import ROOT
@@ -116,6 +117,47 @@ def test_the_parity_gate_fails_a_graph_that_differs(run: tuple[Path, dict[str, f
         ranking_parity(loaded.model, Other(), [batch], 1e-4)
 
 
+def test_a_run_can_be_measured_and_exported_again(
+    run: tuple[Path, dict[str, float]], tmp_path: Path
+) -> None:
+    output, metrics = run
+    again = Run.open(output, overrides={"export": {"root": str(tmp_path), "k": 7}})
+    report = again.evaluate()
+    assert report.model == pytest.approx(metrics)
+    assert set(report.floors) == {"popularity", "markov", "ease"}
+    loaded = artifact.load(again.export(report))
+    assert loaded.signature.limits["k"] == 7
+    assert loaded.path.is_relative_to(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("folder", "checkpoint", "message"),
+    [
+        ("elsewhere", "best", r"elsewhere: no config\.yaml"),
+        (".", "third", r"no checkpoint at .*third\.ckpt; there are: \['best', 'last'\]"),
+    ],
+)
+def test_a_run_that_is_not_there(
+    run: tuple[Path, dict[str, float]], folder: str, checkpoint: str, message: str
+) -> None:
+    with pytest.raises(RunError, match=message):
+        Run.open(run[0] / folder, checkpoint)
+
+
+def test_the_scripts_over_a_run(run: tuple[Path, dict[str, float]], tmp_path: Path) -> None:
+    output, metrics = run
+    for script in ("evaluate", "export"):
+        done = subprocess.run(
+            [sys.executable, f"scripts/{script}.py", f"run={output}", f"paths.root={tmp_path}",
+             f"output_dir={tmp_path / script}", f"+overrides.export.root={tmp_path / 'artifacts'}"],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        report = json.loads((tmp_path / script / "metrics.json").read_text())
+        assert report["model"] == pytest.approx(metrics)
+    assert artifact.latest(tmp_path / "artifacts", "recommender") == Path(report["artifact"])
+
+
 @pytest.mark.parametrize("loss", ["sampled_softmax", "gbce"])
 @pytest.mark.parametrize("block", ["sasrec", "gated"])
 def test_every_loss_and_block_trains(
@@ -141,6 +183,32 @@ def test_debug_modes(sequences: Path, tmp_path: Path, debug: str) -> None:
 )
 def test_other_splits_train_too(sequences: Path, tmp_path: Path, split: str) -> None:
     assert "ndcg@10" in train(config(sequences, tmp_path, split, "export=none"))
+
+
+def test_spared_items_and_constant_rates_train(sequences: Path, tmp_path: Path) -> None:
+    cfg = config(
+        sequences, tmp_path, "model.spare_touched=true", "scheduler=constant", "export=none"
+    )
+    assert 0 <= train(cfg)["ndcg@10"] <= 1
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model(sequences: Path, tmp_path: Path) -> None:
+    """Distributed data parallel on a CPU: each rank takes every second batch."""
+    done = subprocess.run(
+        [
+            sys.executable, "scripts/train.py", "data=sequences", f"data.path={sequences}",
+            f"output_dir={tmp_path}", f"paths.root={tmp_path}", "datamodule.max_length=16",
+            "datamodule.batch_size=16", "model.net.dim=16", "threads=1", "export=none",
+            "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2",
+            "trainer.precision=32-true", "trainer.max_epochs=30", "optimizer.lr=0.01",
+        ],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "MEMBER: 2/2" in done.stderr
+    report = json.loads((tmp_path / "metrics.json").read_text())
+    assert report["model"]["hit_rate@1"] > 0.7, "a ring is easy"
 
 
 def test_bf16_trains_on_a_cpu(sequences: Path, tmp_path: Path) -> None:
