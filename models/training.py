@@ -31,7 +31,10 @@ class ResumeError(ValueError):
 
 
 def train(cfg: DictConfig) -> dict[str, float]:
-    """Train, evaluate and export what `cfg` describes; returns the test metrics of the model.
+    """Train, evaluate and export what `cfg` describes; returns the model's metrics.
+
+    The test metrics have plain names; the best checkpoint's validation metric, which sweeps must
+    choose by, is named as it is monitored (`val_…`).
 
     Leaves in `cfg.output_dir`: config.yaml, checkpoints/, the loggers' files, curves.png,
     metrics.json, and the artifact's path in metrics.json.
@@ -67,20 +70,21 @@ def train(cfg: DictConfig) -> dict[str, float]:
     fit_seconds = time.perf_counter() - fit_started
     if not trainer.is_global_zero:
         return {}
-    load_best(trainer, model)
+    validation = load_best(trainer, model)
 
     report: Report = instantiate(cfg.evaluation)(model, data)
     report.conditions = conditions(seed=cfg.seed) | {
         "seconds": round(time.perf_counter() - started, 1),
         "fit_seconds": round(fit_seconds, 1),
         "epochs": trainer.current_epoch,
+        "validation": validation,
         "device": str(trainer.strategy.root_device),
     }
     if cfg.export:
         report.artifact = str(instantiate(cfg.export)(model, data, report, cfg))
     report.write(output / "metrics.json")
     report.print()
-    return report.model
+    return report.model | validation
 
 
 def parts(group: DictConfig | None) -> list[Any]:
@@ -113,17 +117,22 @@ def keep_freed_memory() -> None:
         log.info("no glibc here: the allocator keeps its defaults")
 
 
-def load_best(trainer: pl.Trainer, model: pl.LightningModule) -> None:
-    """Put the best checkpoint's weights into the model; the last ones stay if none was kept."""
+def load_best(trainer: pl.Trainer, model: pl.LightningModule) -> dict[str, float]:
+    """Put the best checkpoint's weights into the model; returns its validation metric by name.
+
+    Where none was kept, the last weights stay, and the last validation's metrics are returned.
+    """
     keeper: Any = trainer.checkpoint_callback
     best = getattr(keeper, "best_model_path", "")
     if not best:
         log.info("no checkpoint was kept; the last weights are evaluated")
-        return
+        shown = trainer.callback_metrics.items()
+        return {name: float(value) for name, value in shown if name.startswith("val_")}
     state = torch.load(best, map_location=model.device, weights_only=False)
     model.load_state_dict(state["state_dict"])
-    score = keeper.best_model_score
-    log.info("best checkpoint: %s (%s %.4f)", best, keeper.monitor, float(score))
+    score = float(keeper.best_model_score)
+    log.info("best checkpoint: %s (%s %.4f)", best, keeper.monitor, score)
+    return {keeper.monitor: score}
 
 
 def _checkpoint(cfg: DictConfig, output: Path) -> str | None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from models.recommender.histories import Histories
-from models.recommender.interactions import DataError, Interactions
+from models.recommender.interactions import DataError, Interactions, Ints
 
 Scorer = Callable[[Tensor], Tensor]  # left-padded history [B, T] → scores [B, V + 1]
 
@@ -40,8 +40,8 @@ class RankingTask:
         """Ask for each held-out interaction what its user's known history says.
 
         Args:
-            known, held_out: [N] bool; a held-out item that is known already is not asked for again,
-                since seen items are removed from the ranking.
+            known, held_out: [N] bool; a held-out item that its user touched before is not asked
+                for, since seen items are removed from the ranking.
             exclude_users: [U] bool, users left out of metrics.
 
         Raises:
@@ -58,7 +58,9 @@ class RankingTask:
                 "no user has both a known and a held-out interaction: nothing to evaluate; "
                 "use another split or a smaller k_core"
             )
-        rows = rows[some]
+        rows = rows[some & ~_touched_before(data, known, rows)]
+        if not len(rows):
+            raise DataError("every held-out item was touched before: nothing new to evaluate")
         return cls(
             Histories.before(data, known, rows),
             torch.from_numpy(data.item[rows]),
@@ -78,6 +80,17 @@ class RankingTask:
         return len(self.targets)
 
 
+def _touched_before(data: Interactions, known: np.ndarray, rows: Ints) -> np.ndarray:
+    """[R] bool: whether a row's user touched its item in an earlier known interaction."""
+    pair = data.user * (data.n_items + 1) + data.item
+    before = np.flatnonzero(known)
+    pairs, first = np.unique(pair[before], return_index=True)  # the earliest of each pair
+    if not len(pairs):
+        return np.zeros(len(rows), dtype=bool)
+    place = np.minimum(np.searchsorted(pairs, pair[rows]), len(pairs) - 1)
+    return (pairs[place] == pair[rows]) & (before[first[place]] < rows)
+
+
 @torch.inference_mode()
 def evaluate(
     scorer: Scorer,
@@ -89,8 +102,7 @@ def evaluate(
 ) -> dict[str, float]:
     """Rank the target of every question among all items but those in its history.
 
-    A target that repeats an item of the history stays in the ranking. Ties count half: an all-equal
-    scorer gets the middle rank, not the first.
+    Ties count half: an all-equal scorer gets the middle rank, not the first.
     """
     ranks = []
     shown = torch.zeros(len(ks), task.n_items + 1, dtype=torch.bool, device=task.targets.device)
@@ -102,7 +114,6 @@ def evaluate(
         target_scores = scores.gather(1, targets)
         scores.scatter_(1, seen.pad("left"), -torch.inf)
         scores[:, 0] = -torch.inf
-        scores.scatter_(1, targets, target_scores)
         greater = (scores > target_scores).sum(1)
         ties = (scores == target_scores).sum(1) - 1
         ranks.append(greater + ties.div(2, rounding_mode="floor"))

@@ -1,8 +1,8 @@
 """Who is there and what is sold: users with tastes, a catalog in categories and series.
 
 Every category is cut into series, rings of items that belong together in an order (the parts of a
-saga, the lenses of a camera). Sessions walk along a ring, which is what a sequential model can
-learn and a popularity list cannot.
+saga, the lenses of a camera). Users go along a series from session to session, which is what a
+sequential model can learn and a popularity list cannot.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""What users look at on one day: sessions that follow an intent, with noise.
+"""What users look at on one day: sessions that go on where the last one of their kind ended.
 
-A session picks one of the user's favourite categories, a ring in it, a starting place and a stride;
-each view either takes the next step on the ring or wanders off to something popular, after which
-the walk goes on where it was. The last item alone therefore says less than the last few.
+A session takes up one of the user's favourite categories and walks along a series of it, item by
+item, from where the user stopped last time; a finished series is followed by the next of the
+category. Some views wander off to something popular, after which the walk goes on. So the next item
+follows from the last one on the walk, which need not be the last one seen: a count of what follows
+what loses the thread at every detour and at every new session, a sequential model need not.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ import numpy as np
 
 from pipelines.simulator.population import FAVOURITES, Floats, Ints, Population
 
-STRIDES = np.array([-3, -2, -1, 1, 2, 3])
 _DAY_S = 86_400
 
 
@@ -28,10 +29,13 @@ class Views:
     on_ring: np.ndarray  # [N] bool: a step of the session's walk
 
 
-def browse(people: Population, day: int, rng: np.random.Generator, noise: float) -> Views:
+def browse(
+    people: Population, progress: Ints, day: int, rng: np.random.Generator, noise: float
+) -> Views:
     """Draw all sessions of a day.
 
     Args:
+        progress: [U, FAVOURITES] steps walked so far in each favourite category; moved on in place.
         day: number of the day; weekends are busier.
         noise: share of views that wander off.
     """
@@ -41,26 +45,20 @@ def browse(people: Population, day: int, rng: np.random.Generator, noise: float)
     n = len(user)
     length = 2 + rng.poisson(3.0, n)
     choice = (rng.random(n)[:, None] > np.cumsum(people.weights[user], axis=1)).sum(axis=1)
-    category = people.favourites[user, np.minimum(choice, FAVOURITES - 1)]
-    # Within a category a user keeps to few rings: a stable pick that depends on both.
-    per_category = people.rings_of.shape[1]
-    habit = (user * 2_654_435_761 + category * 40_503) % per_category
-    ring = people.rings_of[
-        category, np.where(rng.random(n) < 0.7, habit, _pick(rng, n, per_category))
-    ]
-    size = people.rings.shape[1]
-    start = rng.integers(0, size, n)
-    stride = STRIDES[rng.integers(0, len(STRIDES), n)]
+    choice = np.minimum(choice, FAVOURITES - 1)
     began = _start_times(rng, n)
+    began = began[np.lexsort((began, user))]  # a user's sessions in order of time
 
     session = np.repeat(np.arange(n), length)
     first = np.cumsum(length) - length
     on_ring = rng.random(len(session)) >= noise
     on_ring[first] = True
-    steps = np.cumsum(on_ring) - 1
-    steps = steps - np.repeat(steps[first], length)
-    place = (start[session] + steps * stride[session]) % size
-    item = people.rings[ring[session], place]
+    steps = np.cumsum(on_ring) - on_ring  # steps of the day before this view
+    walked = np.add.reduceat(on_ring.astype(np.int64), first) if n else length
+    done = progress[user, choice] + _earlier_today(user * FAVOURITES + choice, walked)
+    np.add.at(progress, (user, choice), walked)
+    walk = steps - np.repeat(steps[first], length) + done[session]
+    item = _series_item(people, user[session], choice[session], walk)
     wander = np.flatnonzero(~on_ring)
     anything = np.searchsorted(people.popularity, rng.random(len(wander)))
     item[wander] = np.minimum(anything, people.n_items - 1)
@@ -71,8 +69,25 @@ def browse(people: Population, day: int, rng: np.random.Generator, noise: float)
     return Views(session, user[session], item, np.minimum(second, _DAY_S - 0.001), on_ring)
 
 
-def _pick(rng: np.random.Generator, n: int, size: int) -> Ints:
-    return rng.integers(0, size, n)
+def _series_item(people: Population, user: Ints, choice: Ints, walk: Ints) -> Ints:
+    """The item at a step of a user's walk through a favourite category [N]."""
+    category = people.favourites[user, choice]
+    per_category, size = people.rings_of.shape[1], people.rings.shape[1]
+    # Where a user once began: a stable pick that depends on both.
+    place = (user * 2_654_435_761 + category * 40_503) % (per_category * size) + walk
+    ring = people.rings_of[category, place // size % per_category]
+    return people.rings[ring, place % size]
+
+
+def _earlier_today(key: Ints, steps: Ints) -> Ints:
+    """For each session [N], the steps of the day's earlier sessions of the same key."""
+    order = np.argsort(key, kind="stable")
+    before = np.cumsum(steps[order]) - steps[order]
+    new = np.r_[True, key[order][1:] != key[order][:-1]]
+    start = np.maximum.accumulate(np.where(new, np.arange(len(key)), 0)) if len(key) else order
+    result = np.empty_like(steps)
+    result[order] = before - before[start]
+    return result
 
 
 def _start_times(rng: np.random.Generator, n: int) -> Floats:

@@ -1,8 +1,9 @@
 """Run the marketplace day by day and write it: memory holds one day, whatever the size.
 
-Every day has a random generator of its own, seeded by (seed, day), so that a day's rows do not
-depend on how the run is cut. The tables are written into a folder beside the goal, which is renamed
-when it is complete: a killed run leaves nothing that looks like a warehouse.
+Every day has a random generator of its own, seeded by (seed, day); what goes from day to day is how
+far users came in their series, and reviews that are due later. The tables are written into a folder
+beside the goal, which is renamed when it is complete: a killed run leaves nothing that looks like a
+warehouse.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ import polars as pl
 
 from pipelines.simulator.commerce import EXPERIMENT, Rates, label, trade
 from pipelines.simulator.population import (
+    FAVOURITES,
+    Ints,
     Population,
     item_ids,
     items_table,
@@ -145,8 +148,9 @@ class Simulation:
         waiting: dict[int, list[pl.DataFrame]] = defaultdict(
             list
         )  # reviews by the day they are due
+        walked = np.zeros((people.n_users, FAVOURITES), dtype=np.int64)
         for day in range(self.days):
-            self._day(people, day, start + timedelta(days=day), writer, waiting)
+            self._day(people, walked, day, start + timedelta(days=day), writer, waiting)
             progress(day + 1, self.days)
         self._write_truth(people, writer)
         manifest = {"seed": self.seed, "days": self.days, "rows": writer.rows}
@@ -156,6 +160,7 @@ class Simulation:
     def _day(
         self,
         people: Population,
+        walked: Ints,
         day: int,
         midnight: datetime,
         writer: _Writer,
@@ -163,7 +168,7 @@ class Simulation:
     ) -> None:
         rng = np.random.default_rng([self.seed, 1, day])
         micro = round(midnight.timestamp()) * 1_000_000
-        views = browse(people, day, rng, self.noise)
+        views = browse(people, walked, day, rng, self.noise)
         telemetry, incidents = measure(
             self.sources, self.telemetry_interval_s, day, micro, self.incident_rate, rng
         )

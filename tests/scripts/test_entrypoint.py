@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 
 from scripts.entrypoint import CONFIGS, explain
@@ -77,3 +79,23 @@ def test_a_missing_file_ends_with_its_code_and_no_traceback(tmp_path: Path) -> N
     assert result.returncode == 66
     assert str(absent) in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_optuna_sweeps_by_validation(tmp_path: Path) -> None:
+    data = tmp_path / "rings.txt"
+    rows = ([f"u{u}", *(f"i{(u + n) % 30}" for n in range(5 + u % 9))] for u in range(40))
+    data.write_text("".join(" ".join(row) + "\n" for row in rows))
+    result = run(
+        "scripts/train.py", "-m", "hparams_search=optuna", "data=sequences", f"data.path={data}",
+        f"output_dir={tmp_path / 'sweep'}", f"paths.root={tmp_path}", "hydra.sweeper.n_trials=2",
+        "trainer.max_epochs=1", "datamodule.max_length=8", "export=none", "threads=1",
+        "hydra.sweeper.params={optimizer.lr: 'interval(0.001, 0.01)'}", "logger=none",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    best = yaml.safe_load((tmp_path / "sweep" / "optimization_results.yaml").read_text())
+    trials = [
+        json.loads((tmp_path / "sweep" / number / "metrics.json").read_text())
+        for number in ("0", "1")
+    ]
+    assert best["best_value"] == max(t["conditions"]["validation"]["val_ndcg@10"] for t in trials)

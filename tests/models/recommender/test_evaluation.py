@@ -76,3 +76,23 @@ def test_nothing_to_evaluate_is_an_error() -> None:
     data = interactions([[0], [1]])
     with pytest.raises(DataError, match="nothing to evaluate"):
         RankingTask.build(data, np.zeros(2, dtype=bool), np.ones(2, dtype=bool))
+
+
+def test_items_touched_before_are_not_asked_for() -> None:
+    """They are removed from every list, so no model could be right about them."""
+    data = interactions([[0, 1, 0], [1, 2, 3], [2, 2], [5, 6, 5, 7, 6]])
+    held_out = np.zeros(len(data), dtype=bool)
+    held_out[data.user_starts()[1:] - 1] = True
+    task = RankingTask.build(data, ~held_out, held_out)
+    assert task.users.tolist() == [1]
+    # Touched again later is not touched before.
+    held_out[:] = False
+    held_out[data.user_starts()[:-1] + 1] = True
+    assert RankingTask.build(data, ~held_out, held_out).users.tolist() == [0, 1, 3]
+
+
+def test_only_repeats_held_out_is_an_error() -> None:
+    data = interactions([[0, 0], [1, 1]])
+    held_out = np.array([False, True, False, True])
+    with pytest.raises(DataError, match="nothing new to evaluate"):
+        RankingTask.build(data, ~held_out, held_out)

@@ -287,3 +287,28 @@ def test_every_size_is_a_valid_simulation(tmp_path: Path) -> None:
         expected[size] = views * (1 + 0.5 + 0.2)
     assert list(expected.values()) == sorted(expected.values())
     assert np.isclose(expected["large"], 1e8, rtol=0.3), expected
+
+
+def test_users_take_up_a_series_where_they_left_it(marketplace: Path) -> None:
+    """Leaving out detours, a user's next view in a category is the next item of its series."""
+    items = pl.read_parquet(marketplace / "truth" / "items" / "*.parquet")
+    tastes = pl.read_parquet(marketplace / "truth" / "users" / "*.parquet")
+    views = read(marketplace, "events").filter(pl.col("event") == "Product Viewed")
+    first = (
+        views.drop("position").sort("timestamp").group_by("session_id", maintain_order=True).first()
+    )
+    opened = (
+        first.join(items, on="item_id")
+        .join(tastes, on="user_id")
+        .filter(pl.col("category").is_in(pl.col("favourites").arr.to_list()))
+        .sort("timestamp")
+    )
+
+    def before(column: str) -> pl.Expr:
+        return pl.col(column).shift(1).over("user_id", "category")
+
+    step = (pl.col("position").cast(pl.Int64) - before("position")) % 20
+    moved = opened.filter(pl.col("ring") == before("ring")).select(step.alias("step"))["step"]
+    assert len(moved) > 500
+    # A session has 1 + 4 × .65 steps on average, so the next one opens that much further on.
+    assert moved.mean() == pytest.approx(1 + 4 * 0.65, abs=0.4)
