@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ from models import artifact
 from models.report import Report, conditions
 from scripts.entrypoint import CONFIGS, entrypoint
 from serving.stack import answers, services
-from serving.supervisor import Service, Supervisor, require_free
+from serving.supervisor import Service, ServiceError, Supervisor, require_free
 from serving.torchserve.tokens import TokenFile
 
 HOST = "127.0.0.1"
@@ -149,12 +150,24 @@ def stage_sums(port: int) -> dict[str, tuple[float, float]]:
     return {k: (v[0], v[1]) for k, v in sums.items()}
 
 
+def await_free(port: int, name: str, seconds: float = 10.0) -> None:
+    """Wait until the last peer's children have let go of the port."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return require_free(HOST, port, name)
+        except ServiceError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.2)
+
+
 @contextmanager
 def peer(
     cfg: DictConfig, name: str, command: list[str], environment: dict[str, str]
 ) -> Iterator[None]:
     """Run a peer's server until the block ends."""
-    require_free(HOST, cfg.port, name)
+    await_free(cfg.port, name)
     path = f"{PEERS.parent}:{os.environ['PATH']}"
     service = Service(
         name=name,

@@ -88,7 +88,8 @@ def _touched_before(data: Interactions, known: np.ndarray, rows: Ints) -> np.nda
     if not len(pairs):
         return np.zeros(len(rows), dtype=bool)
     place = np.minimum(np.searchsorted(pairs, pair[rows]), len(pairs) - 1)
-    return (pairs[place] == pair[rows]) & (before[first[place]] < rows)
+    seen: np.ndarray = (pairs[place] == pair[rows]) & (before[first[place]] < rows)
+    return seen
 
 
 @torch.inference_mode()

@@ -53,7 +53,7 @@ def browse(
     first = np.cumsum(length) - length
     on_ring = rng.random(len(session)) >= noise
     on_ring[first] = True
-    steps = np.cumsum(on_ring) - on_ring  # steps of the day before this view
+    steps: Ints = np.cumsum(on_ring) - on_ring  # steps of the day before this view
     walked = np.add.reduceat(on_ring.astype(np.int64), first) if n else length
     done = progress[user, choice] + _earlier_today(user * FAVOURITES + choice, walked)
     np.add.at(progress, (user, choice), walked)
@@ -76,7 +76,8 @@ def _series_item(people: Population, user: Ints, choice: Ints, walk: Ints) -> In
     # Where a user once began: a stable pick that depends on both.
     place = (user * 2_654_435_761 + category * 40_503) % (per_category * size) + walk
     ring = people.rings_of[category, place // size % per_category]
-    return people.rings[ring, place % size]
+    items: Ints = people.rings[ring, place % size]
+    return items
 
 
 def _earlier_today(key: Ints, steps: Ints) -> Ints:

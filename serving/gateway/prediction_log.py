@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,26 +42,35 @@ SCHEMA = pa.schema(
 class PredictionLog:
     """Append rows; flush every `interval_s` seconds and on closing.
 
+    Rows become columns a `chunk` at a time, so that no answer waits while thousands are converted:
+    conversion holds the interpreter's lock, writing a file does not.
+
     Args:
-        folder: of the table; files land in `date=YYYY-MM-DD/`.
+        folder: of the table; files land in `date=YYYY-MM-DD/`, by the day of a chunk's last row.
     """
 
-    def __init__(self, folder: str | Path, interval_s: float, max_rows: int) -> None:
+    def __init__(
+        self, folder: str | Path, interval_s: float, max_rows: int, chunk: int = 128
+    ) -> None:
         self.folder = Path(folder)
         self.interval_s = interval_s
         self.max_rows = max_rows
+        self.chunk = chunk
         self._rows: list[dict[str, Any]] = []
+        self._chunks: list[tuple[str, pa.RecordBatch]] = []  # day, rows
         self._flushing: asyncio.Task[None] | None = None
         self.metrics: GatewayMetrics | None = None
 
     def append(self, **row: Any) -> None:
         """Keep one row for the next flush; `timestamp` is now."""
-        if len(self._rows) >= self.max_rows:
+        if len(self._chunks) * self.chunk + len(self._rows) >= self.max_rows:
             if self.metrics is not None:
                 self.metrics.log_dropped.inc()
             return
-        row["timestamp"] = time.time()
+        row["timestamp"] = datetime.now(UTC)
         self._rows.append(row)
+        if len(self._rows) >= self.chunk:
+            self._convert()
 
     async def open(self, metrics: GatewayMetrics) -> None:
         self.metrics = metrics
@@ -75,28 +83,33 @@ class PredictionLog:
 
     async def flush(self) -> None:
         """Write what waits; rows of a failed write (a full disk, say) are counted as dropped."""
-        rows, self._rows = self._rows, []
-        if not rows:
-            return
-        try:
-            await asyncio.to_thread(self._write, rows)
-        except OSError as error:
-            log.warning("%d predictions not logged: %s", len(rows), error)
-            if self.metrics is not None:
-                self.metrics.log_dropped.inc(len(rows))
+        self._convert()
+        by_day: dict[str, list[pa.RecordBatch]] = {}
+        for day, chunk in self._chunks:
+            by_day.setdefault(day, []).append(chunk)
+        self._chunks = []
+        for day, chunks in by_day.items():
+            table = pa.Table.from_batches(chunks, SCHEMA)
+            try:
+                await asyncio.to_thread(self._write, day, table)
+            except OSError as error:
+                log.warning("%d predictions not logged: %s", len(table), error)
+                if self.metrics is not None:
+                    self.metrics.log_dropped.inc(len(table))
 
-    def _write(self, rows: list[dict[str, Any]]) -> None:
-        by_date: dict[str, list[dict[str, Any]]] = {}
-        for row in rows:
-            moment = datetime.fromtimestamp(row["timestamp"], UTC)
-            by_date.setdefault(f"{moment:%Y-%m-%d}", []).append({**row, "timestamp": moment})
-        for date, part in by_date.items():
-            folder = self.folder / f"date={date}"
-            folder.mkdir(parents=True, exist_ok=True)
-            name = f"part-{uuid.uuid4().hex}.parquet"
-            partial = folder / f".{name}"  # readers' patterns skip dot files
-            pq.write_table(pa.Table.from_pylist(part, schema=SCHEMA), partial)
-            partial.replace(folder / name)
+    def _convert(self) -> None:
+        rows, self._rows = self._rows, []
+        if rows:
+            day = f"{rows[-1]['timestamp']:%Y-%m-%d}"
+            self._chunks.append((day, pa.RecordBatch.from_pylist(rows, schema=SCHEMA)))
+
+    def _write(self, day: str, table: pa.Table) -> None:
+        folder = self.folder / f"date={day}"
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"part-{uuid.uuid4().hex}.parquet"
+        partial = folder / f".{name}"  # readers' patterns skip dot files
+        pq.write_table(table, partial, use_dictionary=["model", "version", "source", "reason"])
+        partial.replace(folder / name)
 
     async def _flush_forever(self) -> None:
         while True:

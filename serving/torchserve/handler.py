@@ -8,7 +8,6 @@ gets its own error and its neighbours their answers.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import onnxruntime
+import orjson
 
 from models import artifact
 from serving.torchserve.codecs import CODECS, Codec, InstanceError
@@ -73,7 +73,7 @@ class OnnxHandler:
         body = row.get("body", row.get("data"))
         if isinstance(body, bytes | bytearray | str):
             try:
-                body = json.loads(body)
+                body = orjson.loads(body)
             except ValueError as error:
                 return InstanceError(400, f"the body is not JSON ({error})")
         instances = body.get("instances") if isinstance(body, dict) else None
@@ -104,7 +104,7 @@ class OnnxHandler:
             "version": signature.version,
             "predictions": predictions,
         }
-        return json.dumps(answer, ensure_ascii=False).encode()
+        return orjson.dumps(answer)
 
     def _open(self, settings: Mapping[str, Any], gpu: int | None) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()

@@ -120,11 +120,11 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def handler_settings() -> dict[str, object]:
-    """The shipped settings of the handler."""
+    """The shipped settings, with TorchServe's batching on: requests must not mix."""
     config = OmegaConf.load(ROOT / "configs" / "torchserve" / "default.yaml")
     settings = OmegaConf.to_container(config.model)
     assert isinstance(settings, dict)
-    return settings
+    return {**settings, "batchSize": 8, "maxBatchDelay": 20}
 
 
 @dataclass
