@@ -9,6 +9,8 @@ TORCH_ARGS ?=
 UV := uv==0.13.9
 TESTS ?= tests
 WORKERS ?= 2
+# Where the real data sets lie; see docs/data.md.
+DATA ?= ../shared/data
 .DEFAULT_GOAL := help
 
 .PHONY: help setup demo test check bench bench-setup serve clean lock
@@ -33,7 +35,7 @@ demo: setup ## The whole loop on the simulated marketplace, with real answers at
 	$(BIN)/python scripts/demo.py
 
 test: setup ## All tests
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(TESTS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(TESTS)
 
 check: setup ## Format, lint, types, import contracts, container and compose files
 	$(BIN)/ruff format --check .
@@ -51,8 +53,8 @@ bench-setup: setup ## Make .venv-peers with the systems that the benchmarks comp
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 $(TORCH_ARGS)
 	VIRTUAL_ENV=.venv-peers $(BIN)/uv pip install --quiet --no-deps --requirement locks/peers.txt
 
-bench: bench-setup ## Measure speed beside the peers; see benchmarks/RESULTS.md
-	$(BIN)/python benchmarks/training_speed.py
+bench: bench-setup ## Measure speed beside the peers (DATA=folder of the data sets); see benchmarks/RESULTS.md
+	$(BIN)/python benchmarks/recommenders.py path=$(DATA)/movielens-1m
 	$(BIN)/python benchmarks/serving.py
 
 serve: setup ## TorchServe and the gateway over the newest artifact

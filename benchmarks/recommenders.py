@@ -77,7 +77,7 @@ def main(cfg: DictConfig) -> None:
     ours: dict[str, float] = {}
     peers: dict[str, dict[str, float]] = {}
     panels = {}
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)  # a log has no width
     for length in cfg.lengths:
         rows = millrace(cfg, data, length) | rectools(cfg, data, length)
         rates = {name: row["sequences_per_s"] for name, row in rows.items()}

@@ -37,7 +37,7 @@ from serving.supervisor import Service, ServiceError, Supervisor, require_free
 from serving.torchserve.tokens import TokenFile
 
 HOST = "127.0.0.1"
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 140)  # a log has no width
 
 Rows = dict[str, dict[str, Any]]  # connections → what the load saw
 

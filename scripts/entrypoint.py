@@ -20,7 +20,9 @@ from typing import Any
 import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -95,6 +97,10 @@ def entrypoint(config_name: str) -> Callable[[Callable[[DictConfig], object]], C
     def decorate(function: Callable[[DictConfig], object]) -> Callable[[], None]:
         @functools.wraps(function)
         def guarded(cfg: DictConfig) -> object:
+            job = HydraConfig.get()
+            if job.mode == RunMode.MULTIRUN:
+                # Runs of a sweep must not write over one another: each gets a numbered folder.
+                cfg.output_dir = job.runtime.output_dir
             try:
                 return function(cfg)
             except KeyboardInterrupt:

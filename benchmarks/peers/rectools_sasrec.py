@@ -55,14 +55,13 @@ def main() -> None:
             Columns.Datetime: pd.to_datetime(np.arange(len(table)), unit="s"),
         }
     )
-    clock = Clock(args.warmup)
 
     def trainer() -> pl.Trainer:
         return pl.Trainer(
             accelerator="cpu",
             max_epochs=1,
             limit_train_batches=args.warmup + args.steps,
-            callbacks=[clock],
+            callbacks=[Clock(args.warmup)],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -79,6 +78,8 @@ def main() -> None:
         get_trainer_func=trainer,
     )
     model.fit(Dataset.construct(frame))
+    # RecTools trains with a copy of the trainer.
+    clock = next(c for c in model.fit_trainer.callbacks if isinstance(c, Clock))
     rate = clock.sequences / (clock.ended - clock.started)
     print(json.dumps({"sequences_per_s": rate, "sequences": clock.sequences}))
 

@@ -60,11 +60,11 @@ def upstream() -> Iterator[Upstream]:
     server = Upstream()
     loop = asyncio.new_event_loop()
     started = threading.Event()
+    app = web.Application()
+    app.router.add_post("/predictions/recommender", server.predict)
+    runner = web.AppRunner(app)
 
     async def start() -> None:
-        app = web.Application()
-        app.router.add_post("/predictions/recommender", server.predict)
-        runner = web.AppRunner(app)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
@@ -75,8 +75,10 @@ def upstream() -> Iterator[Upstream]:
     thread.start()
     assert started.wait(10)
     yield server
+    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
     loop.call_soon_threadsafe(loop.stop)
     thread.join(10)
+    loop.close()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from serving.supervisor import ServiceError, Supervisor
 from serving.torchserve.server import JavaMissingError, Ports, TorchServe
 from tests.serving.conftest import RunningTorchServe, start_torchserve
 
-pytestmark = [pytest.mark.services, pytest.mark.xdist_group("torchserve")]
+pytestmark = [pytest.mark.services]
 
 
 def post(server: TorchServe, body: bytes, key: str | None = None) -> tuple[int, Any]:
