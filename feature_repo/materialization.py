@@ -32,7 +32,7 @@ class Materialization:
 
     Args:
         folder: the features folder.
-        online_store: Feast's configuration of the online store.
+        online_store, offline_store: Feast's configuration of them.
         history_length: items kept in a user's history.
         write_rows: keys written online at once.
         memory_limit: of DuckDB, which spills to disk beyond it.
@@ -40,6 +40,7 @@ class Materialization:
 
     folder: Path
     online_store: Mapping[str, Any]
+    offline_store: Mapping[str, Any]
     history_length: int
     write_rows: int
     memory_limit: str
@@ -74,7 +75,7 @@ class Materialization:
         summary = {
             name: self._offline(connection, name, make(), folder) for name, make in computed.items()
         }
-        store = create_store(folder, self.online_store)
+        store = create_store(folder, self.online_store, self.offline_store)
         views = {name: feature_view(name, folder) for name in computed}
         store.apply([user, item, *views.values(), *feature_services(views)])
         for name in views:

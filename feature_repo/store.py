@@ -54,11 +54,14 @@ def open_store(folder: Path) -> Any:
     return feast().FeatureStore(repo_path=str(folder))
 
 
-def create_store(folder: Path, online_store: Mapping[str, Any]) -> Any:
+def create_store(
+    folder: Path, online_store: Mapping[str, Any], offline_store: Mapping[str, Any]
+) -> Any:
     """Write `feature_store.yaml` and open the store; existing registries and values stay.
 
     Args:
         online_store: Feast's configuration of it; a relative `path` lies in the folder.
+        offline_store: the same; see `feature_repo/offline/store.py`.
     """
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +77,7 @@ def create_store(folder: Path, online_store: Mapping[str, Any]) -> Any:
             "cache_ttl_seconds": 60,
         },
         "online_store": online,
-        "offline_store": {"type": "duckdb"},
+        "offline_store": dict(offline_store),
         "entity_key_serialization_version": 3,
     }
     text = "# Written by scripts/materialize.py from configs/features/.\n" + yaml.safe_dump(config)

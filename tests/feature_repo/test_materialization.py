@@ -55,6 +55,7 @@ def materialization(folder: Path, online: dict[str, Any] | None = None) -> Mater
     return Materialization(
         folder=folder,
         online_store=online or {"type": "sqlite", "path": "online.db"},
+        offline_store={"type": "feature_repo.offline.store.AsofOfflineStore"},
         history_length=5,
         write_rows=7,
         memory_limit="512MB",

@@ -114,7 +114,8 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
     )
     online = {"type": "sqlite", "path": "online.db"}
-    Materialization(folder, online, 200, 5000, "1GB")(table, None)
+    offline = {"type": "feature_repo.offline.store.AsofOfflineStore"}
+    Materialization(folder, online, offline, 200, 5000, "1GB")(table, None)
     return folder
 
 

@@ -1,0 +1,1 @@
+"""The offline store: point-in-time correct joins without the inequality explosion."""
