@@ -33,7 +33,7 @@ def make_tables(cfg: DictConfig, folder: Path) -> None:
     span = int(cfg.days * 86_400 * 1e6)
     start = 1_767_225_600_000_000  # 2026-01-01 UTC, microseconds
     moment = pl.Datetime("us", "UTC")
-    keys = rng.integers(0, cfg.keys, cfg.feature_rows)
+    keys = rng.integers(0, cfg.users, cfg.feature_rows)
     time = rng.integers(0, span, cfg.feature_rows)
     time = np.where(keys % 100 == 0, span + time, time)
     features = {f"f{n}": rng.normal(size=cfg.feature_rows) for n in range(cfg.features)}
@@ -44,7 +44,7 @@ def make_tables(cfg: DictConfig, folder: Path) -> None:
     ).write_parquet(folder / "features.parquet")
     pl.DataFrame(
         {
-            "user_id": rng.integers(0, cfg.keys, cfg.entity_rows),
+            "user_id": rng.integers(0, cfg.users, cfg.entity_rows),
             "event_timestamp": start + rng.integers(0, span, cfg.entity_rows),
         }
     ).with_columns(pl.col("event_timestamp").cast(moment)).write_parquet(
@@ -75,7 +75,7 @@ def main(cfg: DictConfig) -> None:
         rows[name] = measure(command, {"PYTHONPATH": str(ROOT)})
     best = rows["millrace"]["seconds"]
     table = Table(
-        title=f"{cfg.entity_rows:,} entity rows × {cfg.feature_rows:,} feature rows × {cfg.features}"
+        title=f"{cfg.entity_rows:,} entity rows, {cfg.feature_rows:,} feature rows × {cfg.features}"
     )
     for column in ("", "seconds", "times ours", "peak MB", "rows lost", "nulls", "sum of f0"):
         table.add_column(column, justify="right" if column else "left")

@@ -35,7 +35,7 @@ def main() -> None:
             created_timestamp_column="created",
         ),
     )
-    registry = folder / f"{task['store'].replace(' ', '_')}.db"
+    registry = folder / f"{task['store']}.db"
     registry.unlink(missing_ok=True)
     store = FeatureStore(
         config=RepoConfig(

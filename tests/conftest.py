@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import prometheus_client  # noqa: F401  before Feast, whose import would switch its metrics to files
 import pytest
 import torch
 

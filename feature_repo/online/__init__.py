@@ -1,0 +1,1 @@
+"""Online stores that keep a view's promise of freshness."""
