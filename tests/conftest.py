@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 from pathlib import Path
 
-import prometheus_client  # noqa: F401  before Feast, whose import would switch its metrics to files
 import pytest
 import torch
+
+# Feast's import switches the Prometheus client to files that outlive a test, unless the client is
+# there already; pytest's workers inherit that setting from the process that started them.
+os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+importlib.import_module("prometheus_client")
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = ROOT.parent / "shared" / "data"
