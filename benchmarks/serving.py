@@ -28,7 +28,7 @@ from rich.table import Table
 
 from benchmarks.chart import bars
 from benchmarks.child import PEERS, ROOT, measure, peers_python
-from feature_repo.views import table_path
+from feature_repo.views import USER_HISTORY
 from models import artifact
 from models.report import Report, conditions
 from scripts.entrypoint import CONFIGS, entrypoint
@@ -51,7 +51,7 @@ class Workload:
         code = {item: n + 1 for n, item in enumerate(loaded.read_asset("items.json"))}
         longest = loaded.signature.limits["history"]
         rows = (
-            pl.scan_parquet(table_path(Path(cfg.path), "user_history"))
+            pl.scan_parquet(USER_HISTORY.folder(Path(cfg.path)), hive_partitioning=False)
             .sort("event_timestamp")
             .group_by("user_id")
             .agg(pl.col("item_ids").last())

@@ -18,3 +18,11 @@ item = _feast.Entity(
     value_type=_feast.ValueType.STRING,
     description="Something of the catalog.",
 )
+source = _feast.Entity(
+    name="source",
+    join_keys=["source"],
+    value_type=_feast.ValueType.STRING,
+    description="A machine or service that sends telemetry.",
+)
+
+ENTITIES = (user, item, source)

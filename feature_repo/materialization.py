@@ -1,27 +1,24 @@
-"""From tables to answers: compute each view, keep it offline, put the newest values online."""
+"""From raw tables to answers: compute what is stale, register the views, put the newest online."""
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import ibis
-import pyarrow as pa
-import pyarrow.parquet as pq
-from ibis.expr.types import Table
-
-from feature_repo.entities import item, user
+from feature_repo.computation import Computation
+from feature_repo.dates import Dates
+from feature_repo.engines import Engine
+from feature_repo.entities import ENTITIES
+from feature_repo.on_demand import on_demand_view
+from feature_repo.publication import Publication
 from feature_repo.services import feature_services
+from feature_repo.sources import RawTable
 from feature_repo.store import StoreError, create_store
-from feature_repo.transformations.item_statistics import item_statistics
-from feature_repo.transformations.user_history import user_history
-from feature_repo.transformations.user_statistics import user_statistics
-from feature_repo.views import SCHEMAS, feature_view, table_path
+from feature_repo.view import View
+from feature_repo.views import VIEWS
 
 log = logging.getLogger(__name__)
 
@@ -31,99 +28,89 @@ class Materialization:
     """Compute and publish the feature views.
 
     Args:
-        folder: the features folder.
-        online_store, offline_store: Feast's configuration of them.
+        folder: of the store.
+        online_store, offline_store, registry: Feast's configuration of them.
+        engine: what runs the transformations.
         history_length: items kept in a user's history.
+        collapse_repeats: of several touches in a row of one item, a history keeps the first.
+        rows_per_stretch: raw rows computed together.
+        max_reject_share: largest share of a day's rows that rules may reject.
         write_rows: keys written online at once.
-        memory_limit: of DuckDB, which spills to disk beyond it.
+        probe_keys: keys looked up to find out whether the online store has lost its content.
     """
 
     folder: Path
     online_store: Mapping[str, Any]
     offline_store: Mapping[str, Any]
+    registry: Mapping[str, Any]
+    engine: Engine
     history_length: int
+    collapse_repeats: bool
+    rows_per_stretch: int
+    max_reject_share: float
     write_rows: int
-    memory_limit: str
+    probe_keys: int
 
     def __call__(
-        self, interactions: pa.Table, events: Path | None
-    ) -> dict[str, dict[str, float | int | str]]:
-        """Publish every view that the sources allow; returns rows and seconds by view.
+        self,
+        tables: Mapping[str, RawTable],
+        *,
+        only: Sequence[str] | None = None,
+        within: Dates | None = None,
+        rebuild_online: bool = False,
+    ) -> dict[str, dict[str, Any]]:
+        """Bring every view that the tables allow up to date; returns what was done, by view.
 
         Args:
-            interactions: user_id, item_id, timestamp in per-user order of time.
-            events: the warehouse's events table, or None where there is no warehouse; the
-                statistics views need it.
+            only: names of views; None: all.
+            within: compute these days again, stale or not (a backfill).
+            rebuild_online: write every key's newest row, not only what has changed.
 
         Raises:
-            StoreError: a table cannot be read; the message names the file.
+            StoreError: an unknown view, a raw file that cannot be read, too many bad rows.
         """
         folder = Path(self.folder).resolve()
-        connection = ibis.duckdb.connect(memory_limit=self.memory_limit)
-        position = pa.array(range(len(interactions)), pa.int64())
-        numbered = interactions.append_column("position", position)
-        touched = ibis.memtable(numbered)
-        computed: dict[str, Callable[[], Table]] = {
-            "user_history": lambda: user_history(touched, self.history_length)
+        store = create_store(folder, self.online_store, self.offline_store, self.registry)
+        wanted = [v for v in _chosen(only) if all(s in tables for s in v.sources)]
+        left_out = [v.full_name for v in _chosen(only) if v not in wanted]
+        if left_out:
+            log.info("no raw tables for %s", ", ".join(left_out))
+        settings = {
+            "history_length": self.history_length,
+            "collapse_repeats": self.collapse_repeats,
         }
-        if events is not None:
-            table = connection.read_parquet(str(events / "**" / "*.parquet"))
-            computed["user_statistics"] = lambda: user_statistics(table)
-            computed["item_statistics"] = lambda: item_statistics(table)
-        else:
-            log.info("no warehouse events: the statistics views are left out")
-        summary = {
-            name: self._offline(connection, name, make(), folder) for name, make in computed.items()
-        }
-        store = create_store(folder, self.online_store, self.offline_store)
-        views = {name: feature_view(name, folder) for name in computed}
-        store.apply([user, item, *views.values(), *feature_services(views)])
-        for name in views:
-            summary[name] |= self._online(connection, store, name, folder)
+        computation = Computation(
+            folder, self.engine, settings, self.rows_per_stretch, self.max_reject_share
+        )
+        computed = {v.full_name: computation.update(v, tables, within) for v in wanted}
+        self._apply(store, folder, wanted)
+        publication = Publication(store, folder, self.write_rows, self.probe_keys)
+        summary = {}
+        for view in wanted:
+            done = computed[view.full_name]
+            days = None if rebuild_online else done.days
+            summary[view.full_name] = {
+                "days": len(done.days),
+                "offline_rows": done.rows,
+                "rejected_rows": done.rejected,
+                "offline_seconds": round(done.seconds, 2),
+                **publication.publish(view, days),
+            }
         return summary
 
-    def _offline(
-        self, connection: Any, name: str, values: Table, folder: Path
-    ) -> dict[str, float | int | str]:
-        """Write a view's table beside its goal and rename it: readers never see half a file."""
-        started = time.perf_counter()
-        path = table_path(folder, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        created = ibis.literal(datetime.now(UTC)).cast("timestamp('UTC', 6)")
-        utc = values.event_timestamp.cast("timestamp('UTC', 6)")
-        try:
-            connection.to_parquet(
-                values.mutate(event_timestamp=utc, created_timestamp=created), partial
-            )
-        except Exception as error:
-            partial.unlink(missing_ok=True)
-            raise StoreError(f"view {name}: {str(error).splitlines()[0]}") from error
-        partial.replace(path)
-        rows = pq.read_metadata(path).num_rows
-        seconds = time.perf_counter() - started
-        log.info("%s: %d offline rows (%.1f s)", name, rows, seconds)
-        return {"offline_rows": rows, "offline_seconds": round(seconds, 2)}
+    def _apply(self, store: Any, folder: Path, wanted: Sequence[View]) -> None:
+        views = {v.full_name: v.as_feast(folder) for v in wanted}
+        on_demand = on_demand_view(views)
+        if on_demand is not None:
+            views[on_demand.name] = on_demand
+        store.apply([*ENTITIES, *views.values(), *feature_services(views)])
 
-    def _online(
-        self, connection: Any, store: Any, name: str, folder: Path
-    ) -> dict[str, float | int | str]:
-        """Put each key's newest row into the online store, a bounded number at a time."""
-        started = time.perf_counter()
-        key = SCHEMAS[name][0].join_key
-        table = connection.read_parquet(str(table_path(folder, name)))
-        newest = ibis.row_number().over(
-            ibis.window(group_by=key, order_by=ibis.desc("event_timestamp"))
-        )
-        latest = table.mutate(place=newest).filter(ibis._.place == 0).drop("place")
-        rows = 0
-        newest_path = table_path(folder, name).with_suffix(".newest")
-        connection.to_parquet(latest, newest_path)
-        with pq.ParquetFile(newest_path) as file:
-            for batch in file.iter_batches(batch_size=self.write_rows):
-                store.write_to_online_store(name, batch.to_pandas(), allow_registry_cache=True)
-                rows += len(batch)
-        newest_path.unlink()
-        seconds = time.perf_counter() - started
-        log.info("%s: %d keys online (%.1f s)", name, rows, seconds)
-        return {"online_keys": rows, "online_seconds": round(seconds, 2)}
+
+def _chosen(only: Sequence[str] | None) -> list[View]:
+    if only is None:
+        return list(VIEWS)
+    known = {v.full_name: v for v in VIEWS}
+    unknown = [name for name in only if name not in known]
+    if unknown:
+        raise StoreError(f"no view {', '.join(unknown)}; there are {', '.join(known)}")
+    return [known[name] for name in only]

@@ -10,7 +10,15 @@ from feature_repo.store import feast
 # service → the views it takes whole
 SERVICES = {
     "recommender_v1": ("user_history",),
-    "ranking_v1": ("user_history", "user_statistics", "item_statistics"),
+    "ranking_v1": (
+        "user_history",
+        "user_statistics",
+        "item_statistics",
+        "item_content",
+        "item_review_sentiment",
+        "purchase_context",
+    ),
+    "anomaly_v1": ("telemetry_windows",),
 }
 
 

@@ -1,7 +1,7 @@
 """The door to the feature store: a small module that serving and scripts may import.
 
-The store lives in one folder: `feature_store.yaml`, `registry.db`, `online.db` and the offline
-tables under `offline/<view>/`.
+The store lives in one folder: `feature_store.yaml`, `registry.db`, `online.db`, the offline tables
+under `offline/<view>/day=…/`, and rejected rows under `quarantine/<view>/`.
 """
 
 from __future__ import annotations
@@ -40,6 +40,21 @@ def feast() -> Any:
         del sys.modules["torch"]
 
 
+def read_config(folder: Path) -> dict[str, Any]:
+    """The content of a store's `feature_store.yaml`.
+
+    Raises:
+        StoreError: the folder holds no store yet.
+    """
+    path = Path(folder) / "feature_store.yaml"
+    if not path.is_file():
+        raise StoreError(
+            f"{folder}: no feature_store.yaml; make the store with `python scripts/materialize.py`"
+        )
+    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return content
+
+
 def open_store(folder: Path) -> Any:
     """The `feast.FeatureStore` of a features folder.
 
@@ -47,39 +62,41 @@ def open_store(folder: Path) -> Any:
         StoreError: the folder holds no store yet.
     """
     folder = Path(folder).resolve()
-    if not (folder / "feature_store.yaml").is_file():
-        raise StoreError(
-            f"{folder}: no feature_store.yaml; make the store with `python scripts/materialize.py`"
-        )
+    read_config(folder)
     return feast().FeatureStore(repo_path=str(folder))
 
 
 def create_store(
-    folder: Path, online_store: Mapping[str, Any], offline_store: Mapping[str, Any]
+    folder: Path,
+    online_store: Mapping[str, Any],
+    offline_store: Mapping[str, Any],
+    registry: Mapping[str, Any],
 ) -> Any:
     """Write `feature_store.yaml` and open the store; existing registries and values stay.
 
     Args:
         online_store: Feast's configuration of it; a relative `path` lies in the folder.
         offline_store: the same; see `feature_repo/offline/store.py`.
+        registry: the same; `sqlite:///name` without a folder lies in the folder.
     """
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    online = dict(online_store)
+    online, kept = dict(online_store), dict(registry)
     if "path" in online:
         online["path"] = str(folder / online["path"])
+    local = "sqlite:///"
+    if kept["path"].startswith(local):
+        kept["path"] = f"{local}{folder / kept['path'].removeprefix(local)}"
     config = {
         "project": "millrace",
         "provider": "local",
-        "registry": {
-            "registry_type": "sql",
-            "path": f"sqlite:///{folder / 'registry.db'}",
-            "cache_ttl_seconds": 60,
-        },
+        "registry": kept,
         "online_store": online,
         "offline_store": dict(offline_store),
         "entity_key_serialization_version": 3,
     }
     text = "# Written by scripts/materialize.py from configs/features/.\n" + yaml.safe_dump(config)
-    (folder / "feature_store.yaml").write_text(text, encoding="utf-8")
+    partial = folder / ".feature_store.yaml"
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(folder / "feature_store.yaml")
     return open_store(folder)

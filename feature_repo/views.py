@@ -1,73 +1,177 @@
-"""Feature views: a transformation's offline table, its schema, and what each column means."""
+"""Every feature view, and what each of its columns means."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
-from feature_repo.entities import item, user
-from feature_repo.store import feast
+from feature_repo.entities import item, source, user
+from feature_repo.transformations.item_content import item_content
+from feature_repo.transformations.item_review_sentiment import item_review_sentiment
+from feature_repo.transformations.item_statistics import item_statistics
+from feature_repo.transformations.telemetry_windows import telemetry_windows
+from feature_repo.transformations.user_counters import user_counters
+from feature_repo.transformations.user_history import user_history
+from feature_repo.transformations.user_statistics import user_statistics
+from feature_repo.view import Feature, View
 
-_feast = feast()
 _types: Any = __import__("feast.types", fromlist=["Array"])
-
 Array, Float64, Int64, String = _types.Array, _types.Float64, _types.Int64, _types.String
 
-# Cumulative features stay true while nothing happens, so they do not age.
-NEVER_AGES = timedelta(0)
 
-SCHEMAS: dict[str, tuple[Any, list[tuple[str, Any, str]]]] = {
-    "user_history": (
-        user,
-        [
-            ("item_ids", Array(String), "items touched, oldest first, the most recent ones only"),
-            ("length", Int64, "how many items were touched in all"),
-        ],
-    ),
-    "user_statistics": (
-        user,
-        [
-            ("views", Int64, "products viewed since the beginning"),
-            ("adds", Int64, "products put into the cart"),
-            ("orders", Int64, "ordered lines"),
-            ("spend", Float64, "money spent, in the shop's currency"),
-            ("active_days", Int64, "days with at least one event"),
-        ],
-    ),
-    "item_statistics": (
-        item,
-        [
-            ("times_viewed", Int64, "times viewed since the beginning"),
-            ("times_added", Int64, "times put into a cart"),
-            ("times_ordered", Int64, "times ordered"),
-            ("conversion", Float64, "orders per view"),
-            ("daily_visitors", Int64, "sum over days of distinct users who touched it"),
-        ],
-    ),
-}
-
-
-def feature_view(name: str, features: Path) -> Any:
-    """The Feast view of one transformation, reading its table below the features folder."""
-    entity, columns = SCHEMAS[name]
-    return _feast.FeatureView(
-        name=name,
-        entities=[entity],
-        ttl=NEVER_AGES,
-        schema=[_feast.Field(name=n, dtype=t, description=d) for n, t, d in columns],
-        source=_feast.FileSource(
-            name=f"{name}_table",
-            path=str(table_path(features, name)),
-            timestamp_field="event_timestamp",
-            created_timestamp_column="created_timestamp",
-        ),
-        online=True,
-        description=f"feature_repo/transformations/{name}.py",
-        owner="millrace",
+def _counted(names: dict[str, str], windows: tuple[int, ...], dtype: Any) -> tuple[Feature, ...]:
+    """`views_7d` and so on: one feature a name and window, never negative."""
+    return tuple(
+        Feature(f"{name}_{days}d", dtype, f"{text}, last {days} whole days", lowest=0)
+        for name, text in names.items()
+        for days in windows
     )
 
 
-def table_path(features: Path, name: str) -> Path:
-    """Where a view's offline table lies."""
-    return features / "offline" / name / "part-0.parquet"
+WINDOWS = (1, 7, 30)
+REVIEW_WINDOWS = (7, 30, 90)
+
+USER_HISTORY = View(
+    name="user_history",
+    entity=user,
+    features=(
+        Feature("item_ids", Array(String), "items touched, oldest first, the most recent ones"),
+        Feature("length", Int64, "how many items were touched in all", lowest=1),
+    ),
+    transformation=user_history,
+    sources=("interactions",),
+    description="What a user touched, as of the last touch; events extend it within a second.",
+    chained=True,
+    settings=("history_length", "collapse_repeats"),
+    pushed=True,
+)
+USER_STATISTICS = View(
+    name="user_statistics",
+    entity=user,
+    features=(
+        *_counted(
+            {
+                "views": "products viewed",
+                "adds": "products put into the cart",
+                "orders": "ordered lines",
+                "active_days": "days with at least one event",
+            },
+            WINDOWS,
+            Int64,
+        ),
+        *_counted({"spend": "money spent, in the shop's currency"}, WINDOWS, Float64),
+    ),
+    transformation=user_statistics,
+    sources=("events",),
+    description="What a user did in the last 1, 7 and 30 days; a row whenever a value changes.",
+    lookback=max(WINDOWS),
+    retention=timedelta(days=730),
+)
+USER_COUNTERS = View(
+    name="user_counters",
+    entity=user,
+    features=(
+        Feature("views", Int64, "products viewed on that day", lowest=0),
+        Feature("adds", Int64, "products put into the cart on that day", lowest=0),
+        Feature("orders", Int64, "lines ordered on that day", lowest=0),
+        Feature("spend", Float64, "money spent on that day", lowest=0),
+    ),
+    transformation=user_counters,
+    sources=("events",),
+    description="What a user did on the day of the last event; events update it within a second.",
+    ttl=timedelta(days=1),
+    retention=timedelta(days=730),
+    pushed=True,
+)
+ITEM_STATISTICS = View(
+    name="item_statistics",
+    entity=item,
+    features=(
+        *_counted(
+            {
+                "times_viewed": "times viewed",
+                "times_added": "times put into a cart",
+                "times_ordered": "times ordered",
+                "visitor_days": "distinct users a day, summed",
+            },
+            WINDOWS,
+            Int64,
+        ),
+        *_counted({"conversion": "orders per view"}, WINDOWS, Float64),
+    ),
+    transformation=item_statistics,
+    sources=("events",),
+    description="How an item did in the last 1, 7 and 30 days; a row whenever a value changes.",
+    lookback=max(WINDOWS),
+    retention=timedelta(days=730),
+)
+ITEM_CONTENT = View(
+    name="item_content",
+    entity=item,
+    features=(
+        Feature("title", String, "name in the catalog"),
+        Feature("description", String, "text in the catalog", nullable=True),
+        Feature("category", String, "category in the catalog"),
+        Feature("brand", String, "maker", nullable=True),
+        Feature("price", Float64, "in the shop's currency", lowest=0),
+    ),
+    transformation=item_content,
+    sources=("items",),
+    description="The catalog's entry of an item.",
+    partitioned=False,
+    freshness=timedelta(days=3650),  # a catalog may rest
+)
+ITEM_REVIEW_SENTIMENT = View(
+    name="item_review_sentiment",
+    entity=item,
+    features=(
+        *_counted({"reviews": "reviews written"}, REVIEW_WINDOWS, Int64),
+        *(
+            Feature(f"stars_{d}d", Float64, f"mean stars, last {d} days", 1, 5, nullable=True)
+            for d in REVIEW_WINDOWS
+        ),
+        *(
+            Feature(
+                f"sentiment_{d}d",
+                Float64,
+                f"mean sentiment from −1 to 1, last {d} days",
+                -1,
+                1,
+                nullable=True,
+            )
+            for d in REVIEW_WINDOWS
+        ),
+    ),
+    transformation=item_review_sentiment,
+    sources=("reviews",),
+    description="What reviews of the last 7, 30 and 90 days say; a row whenever a value changes.",
+    lookback=max(REVIEW_WINDOWS),
+)
+TELEMETRY_WINDOWS = View(
+    name="telemetry_windows",
+    entity=source,
+    features=tuple(
+        Feature(f"{metric}_{statistic}_{minutes}m", Float64, f"{text}, last {minutes} minutes")
+        for metric in ("cpu", "memory", "latency_ms", "errors", "requests")
+        for statistic, text in (("mean", f"mean of {metric}"), ("max", f"largest {metric}"))
+        for minutes in (15, 60)
+    ),
+    transformation=telemetry_windows,
+    sources=("telemetry",),
+    description="A machine's last quarter of an hour and hour, at each of its measurements.",
+    lookback=1,
+    frequency=timedelta(minutes=15),
+    freshness=timedelta(hours=1),
+    ttl=timedelta(hours=1),
+    retention=timedelta(days=90),
+)
+
+VIEWS: tuple[View, ...] = (
+    USER_HISTORY,
+    USER_STATISTICS,
+    USER_COUNTERS,
+    ITEM_STATISTICS,
+    ITEM_CONTENT,
+    ITEM_REVIEW_SENTIMENT,
+    TELEMETRY_WINDOWS,
+)

@@ -1,28 +1,70 @@
-"""Compute features and publish them: `python scripts/materialize.py data=… data.path=…`."""
+"""Compute features and publish them: `python scripts/materialize.py data=… data.path=…`.
+
+Only days whose raw data, code or settings have changed are computed. `first=… last=…` computes a
+range again, `views=[…]` chooses views.
+"""
 
 import json
 import time
+from datetime import date
 from pathlib import Path
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from feature_repo.dates import Dates
+from feature_repo.sources import Frame, RawTable, WarehouseInteractions, WarehouseTable
+from feature_repo.store import StoreError
 from scripts.entrypoint import entrypoint
+
+TABLES = ("events", "items", "reviews", "telemetry")
+
+
+def raw_tables(cfg: DictConfig) -> dict[str, RawTable]:
+    """The warehouse's tables, or the interactions that training reads from elsewhere."""
+    if cfg.data.name != "warehouse":
+        frame = instantiate(cfg.data.reader).read()
+        return {"interactions": Frame(frame.select("user_id", "item_id", "timestamp").to_arrow())}
+    warehouse = Path(cfg.data.reader.path)
+    tables = {name: WarehouseTable(warehouse / name) for name in TABLES}
+    if not tables["events"].exists():
+        raise StoreError(
+            f"{warehouse / 'events'}: no events; fill the warehouse first, for example with "
+            "`python scripts/simulate.py size=small`"
+        )
+    touched = WarehouseInteractions(tables["events"], list(cfg.data.reader.events))
+    found: dict[str, RawTable] = {n: t for n, t in tables.items() if t.exists()}
+    return {"interactions": touched, **found}
+
+
+def dates(cfg: DictConfig) -> Dates | None:
+    if cfg.first is None and cfg.last is None:
+        return None
+    try:
+        first = date.fromisoformat(str(cfg.first)) if cfg.first else date.min
+        last = date.fromisoformat(str(cfg.last)) if cfg.last else date.max
+    except ValueError as error:
+        raise StoreError(f"first={cfg.first} last={cfg.last}: days are YYYY-MM-DD") from error
+    if first > last:
+        raise StoreError(f"first={first} is after last={last}")
+    return Dates(first, last)
 
 
 @entrypoint("materialize")
 def main(cfg: DictConfig) -> None:
-    """Read the same interactions as training does, and hand them to the feature store."""
+    """Bring the feature store up to date with the raw data."""
     started = time.perf_counter()
     output = Path(cfg.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(cfg, output / "config.yaml", resolve=True)
-    frame = instantiate(cfg.data.reader).read()
-    interactions = frame.select("user_id", "item_id", "timestamp").to_arrow()
-    events = Path(cfg.paths.warehouse) / "events" if cfg.data.name == "warehouse" else None
-    views = instantiate(cfg.features)(interactions, events)
-    seconds = round(time.perf_counter() - started, 2)
-    report = {"views": views, "interactions": len(frame), "seconds": seconds}
+    materialize = instantiate(cfg.features)
+    views = materialize(
+        raw_tables(cfg),
+        only=list(cfg.views) if cfg.views else None,
+        within=dates(cfg),
+        rebuild_online=cfg.rebuild_online,
+    )
+    report = {"views": views, "seconds": round(time.perf_counter() - started, 2)}
     (output / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 

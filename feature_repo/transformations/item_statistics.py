@@ -1,25 +1,32 @@
-"""How much an item was viewed, added and ordered, and how often a view ends in an order."""
+"""How much an item was viewed, added and ordered, by how many, and how often a view sells."""
 
 from __future__ import annotations
 
 import ibis
-from ibis import _
-from ibis.expr.types import Table
+from ibis.expr.types import Table, Value
 
-from feature_repo.transformations.daily import running_totals
+from feature_repo.dates import Dates
+from feature_repo.transformations.daily import event_amounts, windowed
+
+WINDOWS = (1, 7, 30)
 
 
-def item_statistics(events: Table) -> Table:
-    """Warehouse events → item_id, times_viewed/added/ordered, conversion, daily_visitors.
+def item_statistics(events: Table, dates: Dates) -> Table:
+    """Warehouse events → item_id, and five amounts over 1, 7 and 30 days.
 
     The names differ from a user's, so that one feature service can hold both.
     """
-    return running_totals(events, "item_id").select(
-        "item_id",
-        times_viewed=_.views,
-        times_added=_.adds,
-        times_ordered=_.orders,
-        conversion=ibis.ifelse(_.views > 0, _.orders / _.views, 0.0),
-        daily_visitors=_.users,
-        event_timestamp=_.event_timestamp,
-    )
+    sums = windowed(events, "item_id", event_amounts(), WINDOWS, dates)
+    columns: dict[str, Value] = {}
+    for days in WINDOWS:
+        views, orders = sums[f"views_{days}d"], sums[f"orders_{days}d"]
+        columns |= {
+            f"times_viewed_{days}d": views,
+            f"times_added_{days}d": sums[f"adds_{days}d"],
+            f"times_ordered_{days}d": orders,
+            f"visitor_days_{days}d": sums[f"users_{days}d"],
+            f"conversion_{days}d": ibis.ifelse(
+                views > 0, orders.cast("float64") / views.cast("float64"), 0.0
+            ),
+        }
+    return sums.select("item_id", **columns, event_timestamp="event_timestamp", day="day")

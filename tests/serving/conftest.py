@@ -15,12 +15,13 @@ import pytest
 from omegaconf import OmegaConf
 from onnx import TensorProto, helper, numpy_helper
 
-from feature_repo.materialization import Materialization
+from feature_repo.sources import Frame
 from models import artifact
 from models.artifact import Signature, Tensor
 from serving.supervisor import Service, Supervisor, free_port
 from serving.torchserve.archive import archive
 from serving.torchserve.server import Ports, TorchServe
+from tests.feature_repo.stores import materialization
 
 N_ITEMS, K, HISTORY = 50, 10, 20
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -113,9 +114,7 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ),
         }
     )
-    online = {"type": "feature_repo.online.stores.SqliteOnlineStore", "path": "online.db"}
-    offline = {"type": "feature_repo.offline.store.AsofOfflineStore"}
-    Materialization(folder, online, offline, 200, 5000, "1GB")(table, None)
+    materialization(folder)({"interactions": Frame(table)})
     return folder
 
 

@@ -16,6 +16,7 @@ from feast.types import Float64, Int64
 
 from feature_repo.offline.asof import JoinError
 from feature_repo.store import create_store
+from tests.feature_repo.stores import REGISTRY
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -60,6 +61,7 @@ def store(tmp_path: Path) -> Any:
         tmp_path / "store",
         {"type": "sqlite", "path": "online.db"},
         {"type": "feature_repo.offline.store.AsofOfflineStore"},
+        REGISTRY,
     )
     made.apply([user, *views, totals])
     return made

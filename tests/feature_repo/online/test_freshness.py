@@ -14,6 +14,7 @@ from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.types import Float64, Int64
 
 from feature_repo.store import create_store
+from tests.feature_repo.stores import REGISTRY
 
 FEATURES = ["hourly:n", "hourly:m", "forever:price", "totals:total"]
 
@@ -42,7 +43,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, redis_server: str) -> 
             "connection_string": redis_server,
         },
     }[str(request.param)]
-    made = create_store(tmp_path / "store", online, {"type": "duckdb"})
+    made = create_store(tmp_path / "store", online, {"type": "duckdb"}, REGISTRY)
     made.apply([user, hourly, forever, totals])
     now = datetime.now(UTC)
     frame = pd.DataFrame(

@@ -1,0 +1,1 @@
+"""What may enter an offline table, and where the rest goes."""

@@ -1,0 +1,171 @@
+"""Raw tables: which days they have, how many rows, and whether a day has changed.
+
+A day's fingerprint is of its files' names, sizes and times (or of its rows, for a table in memory),
+so that computation can leave out what is up to date without reading it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import ibis
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from ibis.expr.types import Table
+
+from feature_repo.dates import Dates
+from feature_repo.engines import Engine
+from feature_repo.store import StoreError
+from feature_repo.transformations.interactions import interactions
+
+
+class Partition(NamedTuple):
+    """One day of a raw table."""
+
+    rows: int
+    fingerprint: str
+
+
+class RawTable(Protocol):
+    """What transformations read."""
+
+    def partitions(self) -> dict[date, Partition]:
+        """Every day that has rows; empty for a table that is not cut by days."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Of the whole table."""
+        ...
+
+    def read(self, engine: Engine, dates: Dates | None) -> Table:
+        """The rows of these days; None: all of them."""
+        ...
+
+
+@dataclass(frozen=True)
+class WarehouseTable:
+    """A Parquet table of the warehouse: `date=YYYY-MM-DD/*.parquet`, or files without days.
+
+    Rows lie in the partition of their `timestamp`'s UTC day.
+    """
+
+    path: Path
+
+    def exists(self) -> bool:
+        return any(self._files(None))
+
+    def partitions(self) -> dict[date, Partition]:
+        days: dict[date, list[Path]] = {}
+        for file in self._files(None):
+            day = _day_of(file)
+            if day is not None:
+                days.setdefault(day, []).append(file)
+        return {d: Partition(_rows(f), _fingerprint(f)) for d, f in sorted(days.items())}
+
+    def fingerprint(self) -> str:
+        return _fingerprint(self._files(None))
+
+    def read(self, engine: Engine, dates: Dates | None) -> Table:
+        files = list(self._files(dates))
+        if not files:  # no rows, but the columns of the table
+            return engine.read(list(self._files(None))[:1]).limit(0)
+        table = engine.read(files)
+        if dates is None:
+            return table
+        return table.filter(
+            table.timestamp >= ibis.literal(dates.start), table.timestamp < ibis.literal(dates.end)
+        )
+
+    def _files(self, dates: Dates | None) -> Iterable[Path]:
+        for file in sorted(self.path.rglob("*.parquet")):
+            if file.name.startswith("."):  # being written
+                continue
+            day = _day_of(file)
+            if dates is None or (day is not None and dates.first <= day <= dates.last):
+                yield file
+
+
+@dataclass(frozen=True)
+class WarehouseInteractions:
+    """Touches among the warehouse's events, as training's reader of the warehouse sees them."""
+
+    events: WarehouseTable
+    names: Sequence[str]
+
+    def partitions(self) -> dict[date, Partition]:
+        return self.events.partitions()
+
+    def fingerprint(self) -> str:
+        return self.events.fingerprint()
+
+    def read(self, engine: Engine, dates: Dates | None) -> Table:
+        return interactions(self.events.read(engine, dates), self.names)
+
+
+class Frame:
+    """Interactions in memory, from any reader; their order breaks ties of one moment.
+
+    Args:
+        table: user_id, item_id, timestamp.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        frame = pl.DataFrame(table).with_row_index("sequence")
+        self._frame = frame.with_columns(
+            pl.col("sequence").cast(pl.Int64), pl.col("timestamp").dt.date().alias("__day")
+        )
+
+    def partitions(self) -> dict[date, Partition]:
+        hashes = self._frame.with_columns(
+            self._frame.select("user_id", "item_id", "timestamp").hash_rows(1).alias("__hash")
+        )
+        days = hashes.group_by("__day").agg(pl.len(), pl.col("__hash").hash(2).sum())
+        return {
+            day: Partition(rows, str(code)) for day, rows, code in days.sort("__day").iter_rows()
+        }
+
+    def fingerprint(self) -> str:
+        text = ",".join(p.fingerprint for p in self.partitions().values())
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def read(self, engine: Engine, dates: Dates | None) -> Table:
+        frame = self._frame
+        if dates is not None:
+            frame = frame.filter(pl.col("__day").is_between(dates.first, dates.last))
+        return engine.arrow(frame.drop("__day").to_arrow())
+
+
+def _day_of(file: Path) -> date | None:
+    for part in file.parts:
+        if part.startswith("date="):
+            try:
+                return date.fromisoformat(part.removeprefix("date="))
+            except ValueError as error:
+                raise StoreError(f"{file}: {part} is not date=YYYY-MM-DD") from error
+    return None
+
+
+def _rows(files: Iterable[Path]) -> int:
+    rows = 0
+    for file in files:
+        try:
+            rows += pq.read_metadata(file).num_rows
+        except (OSError, pa.ArrowInvalid) as error:
+            raise StoreError(
+                f"{file}: not a whole Parquet file ({error}); write it again or remove it"
+            ) from error
+    return rows
+
+
+def _fingerprint(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        status = file.stat()
+        digest.update(f"{file.name}:{status.st_size}:{status.st_mtime_ns};".encode())
+    return digest.hexdigest()[:16]
