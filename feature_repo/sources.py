@@ -53,9 +53,13 @@ class WarehouseTable:
     """A Parquet table of the warehouse: `date=YYYY-MM-DD/*.parquet`, or files without days.
 
     Rows lie in the partition of their `timestamp`'s UTC day.
+
+    Args:
+        unique: column by which a row that was delivered twice is known; it counts once.
     """
 
     path: Path
+    unique: str | None = None
 
     def exists(self) -> bool:
         return any(self._files(None))
@@ -76,11 +80,10 @@ class WarehouseTable:
         if not files:  # no rows, but the columns of the table
             return engine.read(list(self._files(None))[:1]).limit(0)
         table = engine.read(files)
-        if dates is None:
-            return table
-        return table.filter(
-            table.timestamp >= ibis.literal(dates.start), table.timestamp < ibis.literal(dates.end)
-        )
+        if dates is not None:
+            start, end = ibis.literal(dates.start), ibis.literal(dates.end)
+            table = table.filter(table.timestamp >= start, table.timestamp < end)
+        return table.distinct(on=self.unique, keep="first") if self.unique else table
 
     def _files(self, dates: Dates | None) -> Iterable[Path]:
         for file in sorted(self.path.rglob("*.parquet")):
@@ -89,6 +92,15 @@ class WarehouseTable:
             day = _day_of(file)
             if dates is None or (day is not None and dates.first <= day <= dates.last):
                 yield file
+
+
+# Table of the warehouse → what a row is known by.
+_TABLES = {"events": "message_id", "items": None, "reviews": "review_id", "telemetry": None}
+
+
+def warehouse_tables(folder: Path) -> dict[str, WarehouseTable]:
+    """The raw tables of a warehouse that transformations read."""
+    return {name: WarehouseTable(folder / name, unique) for name, unique in _TABLES.items()}
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from feature_repo.dates import Dates
-from feature_repo.sources import Frame, RawTable, WarehouseInteractions, WarehouseTable
+from feature_repo.sources import Frame, RawTable, WarehouseInteractions, warehouse_tables
 from feature_repo.store import StoreError
 from scripts.entrypoint import entrypoint
-
-TABLES = ("events", "items", "reviews", "telemetry")
 
 
 def raw_tables(cfg: DictConfig) -> dict[str, RawTable]:
@@ -26,7 +24,7 @@ def raw_tables(cfg: DictConfig) -> dict[str, RawTable]:
         frame = instantiate(cfg.data.reader).read()
         return {"interactions": Frame(frame.select("user_id", "item_id", "timestamp").to_arrow())}
     warehouse = Path(cfg.data.reader.path)
-    tables = {name: WarehouseTable(warehouse / name) for name in TABLES}
+    tables = warehouse_tables(warehouse)
     if not tables["events"].exists():
         raise StoreError(
             f"{warehouse / 'events'}: no events; fill the warehouse first, for example with "

@@ -50,6 +50,10 @@ class SparkEngine:
         frame = self._session.sql(ibis.to_sql(table, dialect="pyspark"))
         frame.repartition(DAY).write.partitionBy(DAY).mode("overwrite").parquet(str(folder))
 
+    def close(self) -> None:
+        """Stop the session and its Java process."""
+        self._session.stop()
+
     def _view(self, frame: Any) -> Table:
         name = ibis.util.gen_name("source")
         frame.createOrReplaceTempView(name)

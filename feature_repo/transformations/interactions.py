@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import ibis
 from ibis import _
 from ibis.expr.types import Table
 
 
 def interactions(events: Table, names: Sequence[str]) -> Table:
-    """Warehouse events → user_id, item_id, timestamp, sequence, each event once.
+    """Warehouse events → user_id, item_id, timestamp, sequence.
 
     Args:
         names: of the events that count as a touch.
 
     `sequence` orders touches of one moment, as training's reader of the warehouse does.
     """
-    touched = events.filter(
+    return events.filter(
         _.event.isin(list(names)), _.user_id.notnull(), _.item_id.notnull()
     ).select("user_id", "item_id", "timestamp", sequence="message_id")
-    first = ibis.window(group_by="sequence", order_by="timestamp")
-    once = touched.mutate(copy=ibis.row_number().over(first))
-    return once.filter(_.copy == 0).drop("copy")

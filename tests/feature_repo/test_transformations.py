@@ -1,125 +1,396 @@
-"""Each transformation against rows worked out by hand."""
+"""Each transformation against slow, obvious Python, on DuckDB and on Spark."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import random
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import ibis
 import polars as pl
 import pytest
 
+from feature_repo.dates import Dates
+from feature_repo.engines import Engine
+from feature_repo.engines.duckdb import DuckDBEngine
+from feature_repo.engines.spark import SparkEngine
+from feature_repo.sources import WarehouseInteractions, warehouse_tables
+from feature_repo.transformations.item_content import item_content
+from feature_repo.transformations.item_review_sentiment import item_review_sentiment
 from feature_repo.transformations.item_statistics import item_statistics
+from feature_repo.transformations.telemetry_windows import telemetry_windows
+from feature_repo.transformations.user_counters import user_counters
 from feature_repo.transformations.user_history import user_history
 from feature_repo.transformations.user_statistics import user_statistics
+from models.recommender.readers.warehouse import WarehouseReader
+
+FIRST = date(2025, 12, 1)
+DAYS = 45
+EVENTS = ("Product Viewed", "Product Added", "Order Completed", "Experiment Viewed")
+Row = dict[str, Any]
 
 
-def at(day: int, hour: int = 12) -> datetime:
-    return datetime(2025, 12, day, hour, tzinfo=UTC)
+def at(day: int, second: float = 0.0) -> datetime:
+    midnight = datetime(FIRST.year, FIRST.month, FIRST.day, tzinfo=UTC)
+    return midnight + timedelta(days=day, seconds=second)
+
+
+def make_events() -> list[Row]:
+    """Few users and items, so that quiet weeks, repeats and moments in common all occur."""
+    draw = random.Random(7)
+    rows = []
+    for n in range(600):
+        event = draw.choices(EVENTS, (6, 2, 1, 1))[0]
+        bare = event == "Experiment Viewed"
+        rows.append(
+            {
+                "message_id": f"m{draw.randrange(10**9):09d}-{n}",
+                "event": event,
+                "user_id": draw.choice(["ann", "bob", "cem", "dan", None]),
+                "item_id": None if bare else draw.choice(["lamp", "tent", "rope"]),
+                "price": None if bare else draw.choice([2.5, 10.0, 99.99]),
+                "quantity": draw.choice([1, 2]) if event == "Order Completed" else None,
+                # Whole hours, so that several events share a moment; some fall on midnight.
+                "timestamp": at(
+                    draw.choice([0, 1, 2, 3, 8, 9, 30, 31, 44]), 3600 * draw.randrange(24)
+                ),
+            }
+        )
+    rows += [dict(r) for r in rows[:40]]  # delivered twice
+    return rows
+
+
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "events": {
+        "message_id": pl.String, "event": pl.String, "user_id": pl.String, "item_id": pl.String,
+        "price": pl.Float64, "quantity": pl.Int64, "timestamp": pl.Datetime("us", "UTC"),
+    },
+    "reviews": {
+        "review_id": pl.String, "item_id": pl.String, "stars": pl.Int64,
+        "timestamp": pl.Datetime("us", "UTC"),
+    },
+    "telemetry": {
+        "source": pl.String, "cpu": pl.Float64, "memory": pl.Float64, "latency_ms": pl.Float64,
+        "errors": pl.Int64, "requests": pl.Int64, "timestamp": pl.Datetime("us", "UTC"),
+    },
+}  # fmt: skip
+
+
+def make_reviews() -> list[Row]:
+    draw = random.Random(8)
+    return [
+        {
+            "review_id": f"r{n}",
+            "item_id": draw.choice(["lamp", "tent"]),
+            "stars": draw.randint(1, 5),
+            "timestamp": at(draw.randrange(DAYS), draw.randrange(86_400)),
+        }
+        for n in range(30)
+    ]
+
+
+def make_telemetry() -> list[Row]:
+    draw = random.Random(9)
+    return [
+        {
+            "source": source,
+            "cpu": draw.uniform(0, 100),
+            "memory": draw.uniform(0, 100),
+            "latency_ms": draw.expovariate(1 / 30),
+            "errors": draw.randrange(3),
+            "requests": draw.randrange(100),
+            "timestamp": at(0, 85_000 + 300 * n),  # over a midnight
+        }
+        for source in ("host-0", "host-1")
+        for n in range(40)
+    ]
 
 
 @pytest.fixture(scope="module")
-def events() -> ibis.Table:
-    rows = [
-        ("ann", "lamp", "Product Viewed", 10.0, None, at(1)),
-        ("ann", "lamp", "Product Added", 10.0, 2, at(1, 13)),
-        ("ann", "lamp", "Order Completed", 10.0, 2, at(1, 14)),
-        ("bob", "lamp", "Product Viewed", 10.0, None, at(1)),
-        ("ann", None, "Experiment Viewed", None, None, at(3)),
-        ("ann", "tent", "Product Viewed", 99.5, None, at(3)),
-        ("ann", "tent", "Order Completed", 99.5, 1, at(3, 20)),
-        (None, "tent", "Product Viewed", 99.5, None, at(3)),
-    ]
-    frame = pl.DataFrame(
-        rows,
-        schema={
-            "user_id": pl.String,
-            "item_id": pl.String,
-            "event": pl.String,
-            "price": pl.Float64,
-            "quantity": pl.Int64,
-            "timestamp": pl.Datetime("us", "UTC"),
-        },
-        orient="row",
+def raw() -> dict[str, list[Row]]:
+    return {"events": make_events(), "reviews": make_reviews(), "telemetry": make_telemetry()}
+
+
+@pytest.fixture(scope="module")
+def warehouse(raw: dict[str, list[Row]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The rows as Parquet partitions, in no particular order."""
+    root = tmp_path_factory.mktemp("warehouse")
+    for name, rows in raw.items():
+        frame = pl.DataFrame(rows, schema=SCHEMAS[name], orient="row").sample(
+            fraction=1.0, shuffle=True, seed=1
+        )
+        for (day,), part in frame.group_by(pl.col("timestamp").dt.date()):
+            path = root / name / f"date={day}" / "part-0.parquet"
+            path.parent.mkdir(parents=True)
+            part.write_parquet(path)
+    return root
+
+
+@pytest.fixture(scope="module", params=["duckdb", "spark"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    if request.param == "duckdb":
+        yield DuckDBEngine("1GB", 2)
+        return
+    if shutil.which("java") is None:
+        pytest.skip("Spark needs a system Java; on Debian: apt-get install openjdk-17-jre-headless")
+    spark = SparkEngine(
+        "local[1]", {"spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "1"}
     )
-    return ibis.memtable(frame.to_arrow())
+    yield spark
+    spark.close()
 
 
-def rows(table: ibis.Table, *order: str) -> list[dict[str, object]]:
-    return list(table.order_by(*order).to_pyarrow().to_pylist())
+def computed(engine: Engine, table: ibis.Table, folder: Path, *order: str) -> list[Row]:
+    """What the engine writes, read back; `day` from the path."""
+    engine.write(table, folder)
+    frame = pl.read_parquet(folder / "**/*.parquet", hive_partitioning=True)
+    moment = pl.col("event_timestamp")
+    if frame.schema["event_timestamp"] == pl.Datetime("us"):
+        moment = moment.dt.replace_time_zone("UTC")
+    return frame.with_columns(moment).sort(*order).to_dicts()
 
 
-def test_user_statistics_are_totals_known_the_next_midnight(events: ibis.Table) -> None:
-    found = rows(user_statistics(events), "user_id", "event_timestamp")
-    named = [(r["user_id"], r["views"], r["adds"], r["orders"], r["spend"]) for r in found]
-    assert named == [
-        ("ann", 1, 1, 1, 20.0),
-        ("ann", 2, 1, 2, 119.5),
-        ("bob", 1, 0, 0, 0.0),
-    ]
-    assert [r["active_days"] for r in found] == [1, 2, 1]
-    assert [r["event_timestamp"].day for r in found] == [2, 4, 2]  # type: ignore[attr-defined]
-    assert all(r["event_timestamp"].hour == 0 for r in found)  # type: ignore[attr-defined]
+def unique(rows: list[Row]) -> list[Row]:
+    return list({r["message_id"]: r for r in rows}.values())
 
 
-def test_item_statistics_count_visitors_without_a_user_id(events: ibis.Table) -> None:
-    found = rows(item_statistics(events), "item_id")
-    assert [
-        (r["item_id"], r["times_viewed"], r["times_ordered"], r["conversion"]) for r in found
-    ] == [
-        ("lamp", 2, 1, 0.5),
-        ("tent", 2, 1, 0.5),
-    ]
+def recent(rows: list[Row], key: str, value: str, until: datetime, days: int) -> list[Row]:
+    since = until - timedelta(days=days)
+    return [r for r in rows if r[key] == value and since <= r["timestamp"] < until]
 
 
-def interactions(rows_: list[tuple[str, str, datetime]]) -> ibis.Table:
-    frame = pl.DataFrame(
-        rows_,
-        schema={
-            "user_id": pl.String,
-            "item_id": pl.String,
-            "timestamp": pl.Datetime("us", "UTC"),
-        },
-        orient="row",
-    ).with_row_index("position")
-    return ibis.memtable(frame.with_columns(pl.col("position").cast(pl.Int64)).to_arrow())
+EVERY = Dates(FIRST, FIRST + timedelta(days=DAYS + 40))
 
 
-def test_history_keeps_the_last_items_in_order_and_counts_all() -> None:
-    table = interactions(
-        [
-            ("ann", "a", at(1, 8)),
-            ("ann", "b", at(1, 9)),
-            ("ann", "c", at(2, 7)),
-            ("ann", "c", at(2, 7)),
-            ("ann", "d", at(5, 1)),
-            ("bob", "z", at(2, 2)),
-        ]
+def test_user_statistics(
+    engine: Engine, warehouse: Path, raw: dict[str, list[Row]], tmp_path: Path
+) -> None:
+    events = warehouse_tables(warehouse)["events"].read(engine, EVERY)
+    found = computed(
+        engine, user_statistics(events, EVERY), tmp_path / "out", "user_id", "event_timestamp"
     )
-    found = rows(user_history(table, 3), "user_id", "event_timestamp")
-    assert [(r["user_id"], r["item_ids"], r["length"]) for r in found] == [
-        ("ann", ["a", "b"], 2),
-        ("ann", ["b", "c", "c"], 4),
-        ("ann", ["c", "c", "d"], 5),
-        ("bob", ["z"], 1),
-    ]
-    assert found[0]["event_timestamp"] == at(1, 9)
+    rows = unique(raw["events"])
+    assert {r["user_id"] for r in found} == {"ann", "bob", "cem", "dan"}
+    for row in found:
+        for days in (1, 7, 30):
+            mine = recent(rows, "user_id", row["user_id"], row["event_timestamp"], days)
+            bought = [r for r in mine if r["event"] == "Order Completed"]
+            assert row[f"views_{days}d"] == sum(r["event"] == "Product Viewed" for r in mine)
+            assert row[f"adds_{days}d"] == sum(r["event"] == "Product Added" for r in mine)
+            assert row[f"orders_{days}d"] == len(bought)
+            spent = sum(r["price"] * r["quantity"] for r in bought)
+            assert row[f"spend_{days}d"] == pytest.approx(spent)
+            active = len({r["timestamp"].date() for r in mine})
+            assert row[f"active_days_{days}d"] == active
+        assert row["event_timestamp"] == datetime.combine(
+            row["day"] + timedelta(days=1), datetime.min.time(), UTC
+        )
 
 
-def test_touches_of_one_moment_keep_the_order_in_which_they_came() -> None:
-    table = interactions([("ann", item, at(1)) for item in "qwertyuiop"])
-    (only,) = rows(user_history(table, 100), "user_id")
-    assert only["item_ids"] == list("qwertyuiop")
+def test_the_newest_row_before_any_midnight_is_exact(
+    engine: Engine, warehouse: Path, raw: dict[str, list[Row]], tmp_path: Path
+) -> None:
+    """Also for somebody who has been quiet for weeks: no row missing where a value changes."""
+    events = warehouse_tables(warehouse)["events"].read(engine, EVERY)
+    found = computed(
+        engine, user_statistics(events, EVERY), tmp_path / "out", "user_id", "event_timestamp"
+    )
+    rows = unique(raw["events"])
+    for user in ("ann", "bob"):
+        mine = [r for r in found if r["user_id"] == user]
+        for day in range(1, DAYS + 35):
+            known = [r for r in mine if r["event_timestamp"] <= at(day)]
+            if not known:
+                continue
+            for days in (1, 7, 30):
+                views = recent(rows, "user_id", user, at(day), days)
+                expected = sum(r["event"] == "Product Viewed" for r in views)
+                assert known[-1][f"views_{days}d"] == expected, (user, day, days)
 
 
-def test_a_history_knows_nothing_of_the_future() -> None:
-    """Every row equals the history computed from what had happened by its moment alone."""
-    touches = [(f"u{n % 7}", f"i{n * 31 % 19}", at(1 + n // 20, n % 20)) for n in range(200)]
-    touches.sort(key=lambda t: t[2])
-    for row in rows(user_history(interactions(touches), 5), "user_id", "event_timestamp"):
-        known = [
-            t[1]
-            for t in touches
-            if t[0] == row["user_id"] and t[2] <= row["event_timestamp"]  # type: ignore[operator]
+def test_a_range_of_days_equals_the_same_days_of_everything(
+    engine: Engine, warehouse: Path, tmp_path: Path
+) -> None:
+    table = warehouse_tables(warehouse)["events"]
+    order = ("item_id", "event_timestamp")
+    whole = computed(
+        engine, item_statistics(table.read(engine, EVERY), EVERY), tmp_path / "a", *order
+    )
+    some = Dates(FIRST + timedelta(days=8), FIRST + timedelta(days=32))
+    part = computed(
+        engine, item_statistics(table.read(engine, some.widened(30)), some), tmp_path / "b", *order
+    )
+    assert part == [r for r in whole if some.first <= r["day"] <= some.last]
+    assert part
+
+
+def test_item_statistics(
+    engine: Engine, warehouse: Path, raw: dict[str, list[Row]], tmp_path: Path
+) -> None:
+    events = warehouse_tables(warehouse)["events"].read(engine, EVERY)
+    found = computed(
+        engine, item_statistics(events, EVERY), tmp_path / "out", "item_id", "event_timestamp"
+    )
+    rows = unique(raw["events"])
+    assert {r["item_id"] for r in found} == {"lamp", "tent", "rope"}
+    for row in found:
+        for days in (1, 7, 30):
+            mine = recent(rows, "item_id", row["item_id"], row["event_timestamp"], days)
+            views = sum(r["event"] == "Product Viewed" for r in mine)
+            orders = sum(r["event"] == "Order Completed" for r in mine)
+            visitors = {(r["timestamp"].date(), r["user_id"]) for r in mine if r["user_id"]}
+            assert row[f"times_viewed_{days}d"] == views
+            assert row[f"times_ordered_{days}d"] == orders
+            assert row[f"visitor_days_{days}d"] == len(visitors)
+            assert row[f"conversion_{days}d"] == pytest.approx(orders / views if views else 0.0)
+
+
+def test_user_counters(
+    engine: Engine, warehouse: Path, raw: dict[str, list[Row]], tmp_path: Path
+) -> None:
+    events = warehouse_tables(warehouse)["events"].read(engine, EVERY)
+    found = computed(engine, user_counters(events, EVERY), tmp_path / "out", "user_id", "day")
+    rows = unique(raw["events"])
+    assert len(found) == len({(r["user_id"], r["timestamp"].date()) for r in rows if r["user_id"]})
+    for row in found:
+        mine = [
+            r
+            for r in rows
+            if r["user_id"] == row["user_id"] and r["timestamp"].date() == row["day"]
         ]
-        assert row["item_ids"] == known[-5:]
+        assert row["views"] == sum(r["event"] == "Product Viewed" for r in mine)
+        assert row["event_timestamp"] == max(r["timestamp"] for r in mine)
+        spent = sum(r["price"] * r["quantity"] for r in mine if r["event"] == "Order Completed")
+        assert row["spend"] == pytest.approx(spent)
+
+
+@pytest.mark.parametrize("collapse", [True, False])
+def test_histories_follow_from_day_to_day_and_equal_what_training_reads(
+    engine: Engine, warehouse: Path, tmp_path: Path, collapse: bool
+) -> None:
+    """Computed in three stretches, each from the rows of those before."""
+    length = 7
+    names = ["Product Viewed", "Order Completed"]
+    source = WarehouseInteractions(warehouse_tables(warehouse)["events"], names)
+    seen = WarehouseReader(warehouse, names, collapse_repeats=collapse).read()
+    no_rows = pl.DataFrame(
+        schema={"user_id": pl.String, "item_ids": pl.List(pl.String), "length": pl.Int64}
+    )
+    previous, found = engine.arrow(no_rows.to_arrow()), []
+    for n, (first, last) in enumerate([(0, 2), (3, 9), (10, DAYS)]):
+        dates = Dates(FIRST + timedelta(days=first), FIRST + timedelta(days=last))
+        table = user_history(source.read(engine, dates), previous, dates, length, collapse)
+        found += computed(engine, table, tmp_path / str(n), "user_id", "event_timestamp")
+        newest = {r["user_id"]: r for r in sorted(found, key=lambda r: r["event_timestamp"])}
+        kept = [{k: r[k] for k in ("user_id", "item_ids", "length")} for r in newest.values()]
+        previous = engine.arrow(pl.DataFrame(kept, schema=no_rows.schema).to_arrow())
+    for row in found:
+        known = seen.filter(
+            pl.col("user_id") == row["user_id"], pl.col("timestamp") <= row["event_timestamp"]
+        )
+        assert row["item_ids"] == known["item_id"].to_list()[-length:]
         assert row["length"] == len(known)
+    last_touch = seen.group_by("user_id").agg(pl.col("timestamp").max())
+    assert {(r["user_id"], r["event_timestamp"]) for r in found} >= set(last_touch.iter_rows())
+
+
+def test_touches_of_one_moment_keep_the_order_in_which_they_came(engine: Engine) -> None:
+    frame = pl.DataFrame(
+        {
+            "user_id": ["ann"] * 10,
+            "item_id": list("qwertyuiop"),
+            "timestamp": [at(1)] * 10,
+            "sequence": range(10),
+        },
+        schema_overrides={"timestamp": pl.Datetime("us", "UTC")},
+    )
+    none = pl.DataFrame(
+        schema={"user_id": pl.String, "item_ids": pl.List(pl.String), "length": pl.Int64}
+    )
+    dates = Dates(FIRST, FIRST + timedelta(days=3))
+    table = user_history(
+        engine.arrow(frame.to_arrow()), engine.arrow(none.to_arrow()), dates, 100, False
+    )
+    ((items, length),) = table.select("item_ids", "length").to_pandas().itertuples(index=False)
+    assert (list(items), length) == (list("qwertyuiop"), 10)
+
+
+def test_item_review_sentiment(
+    engine: Engine, warehouse: Path, raw: dict[str, list[Row]], tmp_path: Path
+) -> None:
+    every = Dates(FIRST, FIRST + timedelta(days=DAYS + 100))
+    reviews = warehouse_tables(warehouse)["reviews"].read(engine, every)
+    found = computed(
+        engine, item_review_sentiment(reviews, every), tmp_path / "out", "item_id", "day"
+    )
+    for row in found:
+        for days in (7, 30, 90):
+            mine = recent(raw["reviews"], "item_id", row["item_id"], row["event_timestamp"], days)
+            assert row[f"reviews_{days}d"] == len(mine)
+            if not mine:
+                assert row[f"stars_{days}d"] is None
+                continue
+            mean = sum(r["stars"] for r in mine) / len(mine)
+            assert row[f"stars_{days}d"] == pytest.approx(mean)
+            assert row[f"sentiment_{days}d"] == pytest.approx((mean - 3) / 2)
+    assert found[-1]["reviews_90d"] == 0, "a last row says that all reviews are old"
+
+
+def test_a_models_sentiment_goes_before_the_stars(engine: Engine) -> None:
+    frame = pl.DataFrame(
+        {
+            "item_id": ["lamp", "lamp"],
+            "stars": [5, 5],
+            "sentiment": [-0.5, None],
+            "timestamp": [at(1), at(1, 5)],
+        },
+        schema_overrides={"timestamp": pl.Datetime("us", "UTC")},
+    )
+    dates = Dates(FIRST, FIRST + timedelta(days=2))
+    table = item_review_sentiment(engine.arrow(frame.to_arrow()), dates)
+    (value,) = table.to_pandas()["sentiment_7d"]
+    assert value == pytest.approx((-0.5 + 1.0) / 2)
+
+
+def test_telemetry_windows(
+    engine: Engine, warehouse: Path, raw: dict[str, list[Row]], tmp_path: Path
+) -> None:
+    tomorrow = Dates(FIRST + timedelta(days=1), FIRST + timedelta(days=1))
+    telemetry = warehouse_tables(warehouse)["telemetry"].read(engine, tomorrow.widened(1))
+    found = computed(
+        engine,
+        telemetry_windows(telemetry, tomorrow),
+        tmp_path / "out",
+        "source",
+        "event_timestamp",
+    )
+    assert {r["day"] for r in found} == {tomorrow.first}
+    for row in found:
+        for minutes in (15, 60):
+            since = row["event_timestamp"] - timedelta(minutes=minutes)
+            mine = [
+                r
+                for r in raw["telemetry"]
+                if r["source"] == row["source"] and since < r["timestamp"] <= row["event_timestamp"]
+            ]
+            for metric in ("cpu", "errors"):
+                values = [r[metric] for r in mine]
+                assert row[f"{metric}_max_{minutes}m"] == pytest.approx(max(values))
+                mean = sum(values) / len(values)
+                assert row[f"{metric}_mean_{minutes}m"] == pytest.approx(mean)
+
+
+def test_item_content(engine: Engine, tmp_path: Path) -> None:
+    frame = pl.DataFrame(
+        {
+            "item_id": ["lamp"], "title": ["A lamp"], "description": [None], "category": ["light"],
+            "brand": ["Lux"], "price": [12], "created_at": [at(-400, 5)],
+        },
+        schema_overrides={"created_at": pl.Datetime("us", "UTC"), "description": pl.String},
+    )  # fmt: skip
+    table = item_content(engine.arrow(frame.to_arrow()), EVERY)
+    (row,) = computed(engine, table, tmp_path / "out", "item_id")
+    assert (row["title"], row["price"], row["event_timestamp"]) == ("A lamp", 12.0, at(-400, 5))
