@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
-_EPOCH = date(1970, 1, 1)
+EPOCH = date(1970, 1, 1)
 
 
 class Dates(NamedTuple):
@@ -43,4 +43,4 @@ def midnight(day: date) -> datetime:
 
 def day_number(day: date) -> int:
     """Days since 1970-01-01."""
-    return (day - _EPOCH).days
+    return (day - EPOCH).days

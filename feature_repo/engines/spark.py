@@ -44,7 +44,7 @@ class SparkEngine:
         return self._view(frame)
 
     def arrow(self, table: pa.Table) -> Table:
-        return self._view(self._session.createDataFrame(table.to_pandas()))
+        return self._view(self._session.createDataFrame(table))
 
     def write(self, table: Table, folder: Path) -> None:
         frame = self._session.sql(ibis.to_sql(table, dialect="pyspark"))

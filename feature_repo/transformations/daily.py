@@ -9,7 +9,7 @@ import ibis
 from ibis import _
 from ibis.expr.types import Table, Value
 
-from feature_repo.dates import Dates, day_number
+from feature_repo.dates import EPOCH, Dates, day_number, midnight
 
 _NUMBER = "day_number"  # days since 1970: engines agree on ranges of integers
 
@@ -60,7 +60,7 @@ def windowed(
     within = result.filter(
         _[_NUMBER] >= day_number(dates.first), _[_NUMBER] <= day_number(dates.last)
     )
-    begun = ibis.timestamp(1970, 1, 1, 0, 0, 0) + within[_NUMBER].as_interval("D")
+    begun = ibis.literal(midnight(EPOCH)) + within[_NUMBER].as_interval("D")
     return within.mutate(event_timestamp=begun + ibis.interval(days=1), day=begun.date()).drop(
         _NUMBER
     )

@@ -35,8 +35,12 @@ def user_history(
     touches = interactions
     if collapse_repeats:
         touches = _collapsed(interactions, before)
+    # Sorted as structs: not every engine can order what it collects.
+    touch = ibis.struct(
+        {"timestamp": touches.timestamp, "place": touches.sequence, "item": touches.item_id}
+    )
     daily = touches.group_by("user_id", day=_.timestamp.date()).agg(
-        items=_.item_id.collect(order_by=[_.timestamp, _.sequence]),
+        items=touch.collect().sort().map(lambda t: t["item"]),
         touches=_.count(),
         event_timestamp=_.timestamp.max(),
     )
