@@ -13,7 +13,7 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -46,6 +46,8 @@ computations = sa.Table(
     sa.Column("rows", sa.BigInteger, nullable=False),
     sa.Column("rejected", sa.BigInteger, nullable=False),
     sa.Column("computed_at", sa.DateTime(timezone=True), nullable=False),
+    # Null: not yet written online, be it that the process died in between.
+    sa.Column("published_at", sa.DateTime(timezone=True)),
 )
 
 
@@ -124,6 +126,24 @@ class Computation:
             seconds,
         )
         return Computed(stale, rows, rejected, seconds)
+
+    def unpublished(self, view: View) -> list[date]:
+        """Days whose rows have not been written online since they were computed."""
+        query = sa.select(computations.c.day).where(
+            computations.c.view == view.full_name, computations.c.published_at.is_(None)
+        )
+        with self._metadata.connect() as connection:
+            return list(connection.scalars(query.order_by(computations.c.day)))
+
+    def mark_published(self, view: View, days: Sequence[date]) -> None:
+        """Remember that these days' rows are online."""
+        mine = computations.c.view == view.full_name
+        with self._metadata.begin() as connection:
+            connection.execute(
+                computations.update()
+                .where(mine, computations.c.day.in_(list(days)))
+                .values(published_at=datetime.now(UTC))
+            )
 
     def _expected(
         self, view: View, sources: list[RawTable]

@@ -88,13 +88,15 @@ class Materialization:
         summary = {}
         for view in wanted:
             done = computed[view.full_name]
-            days = None if rebuild_online else done.days
+            days = computation.unpublished(view)
+            published = publication.publish(view, None if rebuild_online else days)
+            computation.mark_published(view, days)
             summary[view.full_name] = {
                 "days": len(done.days),
                 "offline_rows": done.rows,
                 "rejected_rows": done.rejected,
                 "offline_seconds": round(done.seconds, 2),
-                **publication.publish(view, days),
+                **published,
             }
         return summary
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from feature_repo.computation import view_files
+from feature_repo.computation import WHOLE, view_files
 from feature_repo.view import CREATED, TIME, View
 
 log = logging.getLogger(__name__)
@@ -44,8 +44,9 @@ class Publication:
         """
         started = time.perf_counter()
         everything = view_files(view, self.folder)
-        chosen = [f for d, f in everything if days is None or d is None or d in set(days)]
-        repaired = days is not None and self._lost(view, [f for _, f in everything])
+        wanted = None if days is None else set(days)
+        chosen = [f for d, f in everything if wanted is None or (d or WHOLE) in wanted]
+        repaired = len(chosen) < len(everything) and self._lost(view, [f for _, f in everything])
         if repaired:
             log.warning("%s: keys are missing online; all of them are written", view.full_name)
             chosen = [f for _, f in everything]

