@@ -208,7 +208,10 @@ class Computation:
         if view.chained:
             arguments["previous"] = self._previous(view, dates.first)
         try:
-            self.engine.write(view.transformation(**arguments, dates=dates), scratch)
+            table = view.transformation(**arguments, dates=dates)
+            if not view.partitioned:
+                table = table.mutate(**{DAY: ibis.literal(WHOLE)})
+            self.engine.write(table, scratch)
         except Exception as error:
             raise StoreError(f"view {view.full_name}: {str(error).splitlines()[0]}") from error
 
