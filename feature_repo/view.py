@@ -6,6 +6,7 @@ fresh and how clean it must be, how long it is kept, and which version of it thi
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
 from collections.abc import Callable
@@ -104,8 +105,11 @@ class View:
         return "\n".join(inspect.getsource(m) for m in _modules(self.transformation))
 
     def code_hash(self) -> str:
-        """Of `code`: another hash means that the same input may give other values."""
-        return hashlib.sha256(self.code().encode()).hexdigest()[:16]
+        """Of what `code` does: another hash means that the same input may give other values.
+
+        Comments, docstrings and layout do not count: mending a word must not compute years again.
+        """
+        return hashlib.sha256(ast.dump(_bare(self.code())).encode()).hexdigest()[:16]
 
     def folder(self, store: Path) -> Path:
         """The view's offline table below the store's folder: `day=YYYY-MM-DD/*.parquet`."""
@@ -144,6 +148,23 @@ class View:
 def _feast_type(entity: Any) -> Any:
     types: Any = __import__("feast.types", fromlist=["from_value_type"])
     return types.from_value_type(entity.value_type)
+
+
+def _bare(code: str) -> ast.Module:
+    """The syntax tree without docstrings."""
+    tree = ast.parse(code)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef):
+            node.body = [n for n in node.body if not _is_text(n)]
+    return tree
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
 def _modules(function: Callable[..., Any]) -> list[Any]:
