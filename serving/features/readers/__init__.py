@@ -1,0 +1,1 @@
+"""How values are read, by kind of online store: see `configs/gateway/default.yaml`."""
