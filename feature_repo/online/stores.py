@@ -1,32 +1,21 @@
-"""Feast's online stores with freshness kept: SQLite for one machine, Redis for many.
+"""Feast's online stores with freshness and order kept: SQLite for one machine, Redis for many.
 
 `feature_store.yaml` names them by class: `type: feature_repo.online.stores.SqliteOnlineStore`.
+
+Both keep the row with the newer `event_timestamp`, to the microsecond, and let an equal one
+replace it, whoever writes at the same time. Feast 0.67's SQLite store lets the last writer win and
+cuts moments to whole seconds; its Redis store reads, compares and then writes, and drops equal
+moments.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from feature_repo.online.redis import RedisOnlineStore, RedisOnlineStoreConfig
+from feature_repo.online.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
 
-from feast.infra.online_stores import redis, sqlite
-
-from feature_repo.online.freshness import FreshReads
-
-
-class SqliteOnlineStoreConfig(sqlite.SqliteOnlineStoreConfig):
-    """The `online_store` part of `feature_store.yaml`."""
-
-    type: Literal["feature_repo.online.stores.SqliteOnlineStore"]  # type: ignore[assignment]
-
-
-class SqliteOnlineStore(FreshReads, sqlite.SqliteOnlineStore):
-    """One file; for a laptop and for tests."""
-
-
-class RedisOnlineStoreConfig(redis.RedisOnlineStoreConfig):
-    """The `online_store` part of `feature_store.yaml`."""
-
-    type: Literal["feature_repo.online.stores.RedisOnlineStore"]  # type: ignore[assignment]
-
-
-class RedisOnlineStore(FreshReads, redis.RedisOnlineStore):
-    """One hash a key; for production."""
+__all__ = [
+    "RedisOnlineStore",
+    "RedisOnlineStoreConfig",
+    "SqliteOnlineStore",
+    "SqliteOnlineStoreConfig",
+]

@@ -12,27 +12,32 @@ from serving.features.errors import UnknownNameError
 
 
 class ViewInfo(NamedTuple):
-    """One feature view."""
+    """One feature view, stored or computed at request time."""
 
     name: str
-    key: str  # the join key: the column of keys that a read needs
+    key: str  # the join key: the column of keys that a read needs; "" for an on-demand view
     features: dict[str, str]  # name → Feast type name, such as "Array(String)"
     ttl: timedelta  # zero: values do not age
     entity: str
     key_type: str = "STRING"  # Feast's value type of the key
-    sent: tuple[str, ...] = ()  # columns that the caller sends: on-demand views only
-    on_demand: bool = False
+    sent: tuple[str, ...] = ()  # columns that the caller of an on-demand view sends
+    code: str | None = None  # source of an on-demand view's function; None: a stored view
 
 
 class Catalog(NamedTuple):
-    """Views, on-demand views among them, and services."""
+    """What a registry holds."""
 
     views: Mapping[str, ViewInfo]
     services: Mapping[str, list[str]]  # "view:feature"
     composite: Mapping[str, list[str]]  # views that several keys name together, which we don't read
 
     def view(self, name: str) -> ViewInfo:
-        """Raises: UnknownNameError; StoreError for a view that has not exactly one key."""
+        """One view.
+
+        Raises:
+            UnknownNameError: not in the registry.
+            StoreError: a view that has not exactly one key.
+        """
         if name in self.composite:
             raise StoreError(
                 f"view {name!r} has the keys {self.composite[name]}; the feature client reads "
@@ -43,7 +48,11 @@ class Catalog(NamedTuple):
         return self.views[name]
 
     def service(self, name: str) -> list[str]:
-        """Raises: UnknownNameError."""
+        """Names of a service's features.
+
+        Raises:
+            UnknownNameError: not in the registry.
+        """
         if name not in self.services:
             raise UnknownNameError("feature service", name, self.services)
         return list(self.services[name])
@@ -68,15 +77,14 @@ def read_catalog(store: Any) -> Catalog:
             key_type=entity.value_type.name,
         )
     for view in store.list_on_demand_feature_views():
-        sent = [f.name for s in view.source_request_sources.values() for f in s.schema]
         views[view.name] = ViewInfo(
             name=view.name,
             key="",
             features={f.name: str(f.dtype) for f in view.features},
             ttl=timedelta(0),
             entity="",
-            sent=tuple(sent),
-            on_demand=True,
+            sent=tuple(f.name for s in view.source_request_sources.values() for f in s.schema),
+            code=view.feature_transformation.udf_string,
         )
     services = {
         service.name: [

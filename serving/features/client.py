@@ -1,6 +1,6 @@
 """The feature client: values of any views for any keys, asynchronously.
 
-client = FeatureClient(folder, readers, ...)
+client = FeatureClient(folder, readers, any_reader, memory)
 await client.open()
 vectors = await client.read(client.service("recommender_v1"), {"user_id": ["u1", "u2"]})
 """
@@ -12,10 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from serving.features.catalog import ViewInfo, open_catalog
-from serving.features.questions import Lookup, Part, check_keys, parts_of, split_name
-from serving.features.readers.reader import Reader
-from serving.features.vectors import Block, Vectors, column_of
+from serving.features.catalog import Catalog, ViewInfo, open_catalog
+from serving.features.memory import Memory
+from serving.features.plans import Group, Plan, make_plan
+from serving.features.readers.reader import Lookup, Reader
+from serving.features.vectors import Block, Judged, Vectors
+
+_PLANS = 1024  # sets of names remembered; the same few are asked for again and again
 
 
 class MakeReader(Protocol):
@@ -31,25 +34,36 @@ class FeatureClient:
 
     Args:
         folder: of the feature store.
-        readers: `online_store.type` of `feature_store.yaml` → what reads such a store.
+        readers: `online_store.type` of `feature_store.yaml`, with `/redis_type` after it where that
+            is named → what reads such a store.
         any_reader: what reads every other kind of store.
+        memory: what is kept in this process; None: nothing.
 
     Raises:
         StoreError: no store in the folder.
     """
 
     def __init__(
-        self, folder: str | Path, readers: Mapping[str, MakeReader], any_reader: MakeReader
+        self,
+        folder: str | Path,
+        readers: Mapping[str, MakeReader],
+        any_reader: MakeReader,
+        memory: Memory | None = None,
     ) -> None:
         self.folder = Path(folder)
-        self._store, self._catalog = open_catalog(self.folder)
-        kind = str(self._store.config.online_store.type)
-        self._reader = readers.get(kind, any_reader)(store=self._store)
+        store, self._catalog = open_catalog(self.folder)
+        self.reader = readers.get(_kind(store.config.online_store), any_reader)(store=store)
+        self.memory = memory
+        self._plans: dict[tuple[str, ...], Plan] = {}
 
     @property
     def views(self) -> Mapping[str, ViewInfo]:
         """Every view, on-demand views among them."""
         return self._catalog.views
+
+    @property
+    def catalog(self) -> Catalog:
+        return self._catalog
 
     def service(self, name: str) -> list[str]:
         """The `view:feature` names of a feature service.
@@ -60,10 +74,15 @@ class FeatureClient:
         return self._catalog.service(name)
 
     async def open(self) -> None:
-        await self._reader.open()
+        """Connect and load what is kept in memory; a store that is away is tried again later."""
+        await self.reader.open()
+        if self.memory is not None:
+            await self.memory.open(self.reader, self._catalog)
 
     async def close(self) -> None:
-        await self._reader.close()
+        if self.memory is not None:
+            await self.memory.close()
+        await self.reader.close()
 
     async def read(self, wanted: Sequence[str], keys: Mapping[str, Sequence[Any]]) -> Vectors:
         """Values of `view:feature` names.
@@ -76,53 +95,83 @@ class FeatureClient:
             KeyColumnError: a key column is missing or has values of another type.
             FeaturesUnavailableError: the store does not answer in time.
         """
-        parts = parts_of(self._catalog, wanted)
-        rows = check_keys(parts, keys)
-        blocks = await self._blocks(parts, keys) if rows else {}
+        plan = self._plan(tuple(wanted))
+        if not plan.rows(keys):
+            empty: list[Any] = [[] for _ in plan.names]
+            return Vectors(list(plan.names), empty, empty, empty)
+        blocks = await self._blocks(plan.groups, keys)
         now = datetime.now(UTC)
-        values: list[list[Any]] = []
-        statuses: list[list[str]] = []
-        times: list[list[datetime | None]] = []
-        for name in wanted:
-            view_name, feature = split_name(name)
-            if not rows:
-                values.append([])
-                statuses.append([])
-                times.append([])
-                continue
-            part, block = blocks[view_name]
-            cutoff = now - part.view.ttl if part.view.ttl else None
-            column, status = column_of(block, part.features.index(feature), cutoff)
-            values.append(column)
-            statuses.append(status)
-            times.append(list(block.times))
-        return Vectors(list(wanted), values, statuses, times)
+        judged = [
+            [
+                Judged(block, now - part.view.ttl if part.view.ttl else None)
+                for part, block in zip(group.parts, found, strict=True)
+            ]
+            for group, found in zip(plan.groups, blocks, strict=True)
+        ]
+        values: dict[str, list[Any]] = {}
+        statuses: dict[str, list[str]] = {}
+        times: dict[str, list[datetime | None]] = {}
+        for name, (group, part, feature) in plan.places.items():
+            one = judged[group][part]
+            values[name], statuses[name] = one.column(feature)
+            times[name] = one.times
+        for made in plan.computed:
+            for name, column in made.compute(values, times, keys).items():
+                values[name], statuses[name], times[name] = column
+        names = plan.names
+        return Vectors(
+            list(names),
+            [values[n] for n in names],
+            [statuses[n] for n in names],
+            [times[n] for n in names],
+        )
+
+    def _plan(self, names: tuple[str, ...]) -> Plan:
+        plan = self._plans.get(names)
+        if plan is None:
+            plan = make_plan(self._catalog, names)
+            for group in plan.groups:
+                group.prepared = self.reader.prepare(group)
+            if len(self._plans) >= _PLANS:
+                self._plans.clear()
+            self._plans[names] = plan
+        return plan
 
     async def _blocks(
-        self, parts: Sequence[Part], keys: Mapping[str, Sequence[Any]]
-    ) -> dict[str, tuple[Part, Block]]:
-        by_key: dict[str, list[Part]] = {}
-        for part in parts:
-            by_key.setdefault(part.view.key, []).append(part)
-        lookups = [
-            Lookup(key, same[0].view.key_type, list(dict.fromkeys(keys[key])), tuple(same))
-            for key, same in by_key.items()
-        ]
-        found: dict[str, tuple[Part, Block]] = {}
-        for lookup, blocks in zip(lookups, await self._reader.read(lookups), strict=True):
-            place = {value: n for n, value in enumerate(lookup.values)}
-            rows = [place[value] for value in keys[lookup.key]]
-            for part, block in zip(lookup.parts, blocks, strict=True):
-                found[part.view.name] = (part, spread(block, rows))
+        self, groups: Sequence[Group], keys: Mapping[str, Sequence[Any]]
+    ) -> list[list[Block]]:
+        """Each group's blocks, in the order of the rows: from memory, and what it lacks in one
+        read of all groups together."""
+        found: list[list[Block]] = [[] for _ in groups]
+        lookups: list[tuple[int, Lookup]] = []
+        for n, group in enumerate(groups):
+            asked = keys[group.key]
+            lacking: Sequence[Any] = asked
+            if self.memory is not None and self.memory.holds(group):
+                found[n], lacking = self.memory.take(group, asked)
+            if lacking:
+                lookups.append((n, Lookup(group, list(dict.fromkeys(lacking)))))
+        if not lookups:
+            return found
+        read = await self.reader.read([lookup for _, lookup in lookups])
+        for (n, lookup), blocks in zip(lookups, read, strict=True):
+            asked = keys[lookup.group.key]
+            if self.memory is not None:
+                self.memory.remember(lookup, blocks)
+            if found[n]:
+                assert self.memory is not None, "nothing else can have found it"
+                found[n] = self.memory.fill(found[n], asked, lookup, blocks)
+            elif len(lookup.keys) == len(asked):
+                found[n] = blocks
+            else:
+                place = {key: row for row, key in enumerate(lookup.keys)}
+                rows = [place[key] for key in asked]
+                found[n] = [block.spread(rows) for block in blocks]
         return found
 
 
-def spread(block: Block, rows: Sequence[int]) -> Block:
-    """Rows of distinct keys → one row for each row asked for."""
-    if list(rows) == list(range(len(block.times))):
-        return block
-    return Block(
-        [block.times[r] for r in rows],
-        [[column[r] for r in rows] for column in block.columns],
-        block.whole,
-    )
+def _kind(online_store: Any) -> str:
+    """The store's type; `type/cluster` and the like where Redis runs in another topology."""
+    topology = getattr(online_store, "redis_type", None)
+    value = getattr(topology, "value", topology)
+    return f"{online_store.type}/{value}" if value else str(online_store.type)

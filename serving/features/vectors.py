@@ -23,7 +23,7 @@ MISSING: Final = Missing()
 
 
 class Vectors(NamedTuple):
-    """Columns in the order asked for; features of one view share a list of moments."""
+    """Columns in the order asked for. Columns may share their lists: read, don't write."""
 
     names: list[str]  # "view:feature"
     values: list[list[Any]]  # [feature][row], None where the status is not PRESENT
@@ -47,33 +47,51 @@ class Block(NamedTuple):
     None.
     """
 
-    times: Sequence[datetime | None]  # None: no row
+    times: list[datetime | None]  # None: no row
     columns: list[list[Any]]
     whole: list[bool]
 
+    def spread(self, rows: Sequence[int]) -> Block:
+        """Rows of distinct keys → one row for each row asked for."""
+        return Block(
+            [self.times[r] for r in rows],
+            [[column[r] for r in rows] for column in self.columns],
+            self.whole,
+        )
 
-def column_of(block: Block, place: int, ttl_cutoff: datetime | None) -> tuple[list[Any], list[str]]:
-    """One feature's values and statuses.
+
+class Judged:
+    """A block with statuses: who is too old, who is not there.
 
     Args:
-        ttl_cutoff: rows before it are too old; None: values do not age.
+        cutoff: rows before it are too old; None: values do not age.
     """
-    column = block.columns[place]
-    fresh = ttl_cutoff is None or all(t is None or t >= ttl_cutoff for t in block.times)
-    if block.whole[place] and fresh:
-        return column, [PRESENT] * len(column)
-    values: list[Any] = []
-    statuses = []
-    for value, time in zip(column, block.times, strict=True):
-        status = _status(value, time, ttl_cutoff)
-        statuses.append(status)
-        values.append(value if status == PRESENT else None)
-    return values, statuses
 
+    def __init__(self, block: Block, cutoff: datetime | None) -> None:
+        self.block = block
+        self.cutoff = cutoff
+        self.times = block.times
+        self.present = [PRESENT] * len(block.times)
+        moments = [t for t in block.times if t is not None]
+        here = len(moments) == len(block.times)
+        self.fresh = here and (cutoff is None or min(moments, default=cutoff) >= cutoff)
 
-def _status(value: Any, time: datetime | None, ttl_cutoff: datetime | None) -> str:
-    if time is None or value is MISSING:
-        return NOT_FOUND
-    if ttl_cutoff is not None and time < ttl_cutoff:
-        return OUTSIDE_MAX_AGE
-    return NULL_VALUE if value is None else PRESENT
+    def column(self, place: int) -> tuple[list[Any], list[str]]:
+        """One feature's values and statuses."""
+        column = self.block.columns[place]
+        if self.fresh and self.block.whole[place]:
+            return column, self.present
+        values: list[Any] = []
+        statuses = []
+        for value, time in zip(column, self.times, strict=True):
+            status = self._status(value, time)
+            statuses.append(status)
+            values.append(value if status == PRESENT else None)
+        return values, statuses
+
+    def _status(self, value: Any, time: datetime | None) -> str:
+        if time is None or value is MISSING:
+            return NOT_FOUND
+        if self.cutoff is not None and time < self.cutoff:
+            return OUTSIDE_MAX_AGE
+        return NULL_VALUE if value is None else PRESENT

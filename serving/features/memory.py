@@ -1,0 +1,210 @@
+"""Features kept in this process: a catalog of items is read by every ranking, and changes slowly.
+
+Values are as old as the last refresh; TTLs are judged at each read all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from serving.features.catalog import Catalog
+from serving.features.errors import FeaturesUnavailableError
+from serving.features.plans import Group, Part
+from serving.features.readers.reader import Lookup, Reader
+from serving.features.vectors import MISSING, Block
+
+log = logging.getLogger(__name__)
+
+_DTYPES = {"Float64": "f8", "Float32": "f4", "Int64": "i8", "Int32": "i4", "Bool": "?"}
+
+
+class Table:
+    """All features of one entity's views, as arrays with one place a key."""
+
+    def __init__(self, group: Group, keys: list[Any], blocks: list[Block]) -> None:
+        self.place = {key: n for n, key in enumerate(keys)}
+        self.times: dict[str, np.ndarray[Any, Any]] = {}
+        self.columns: dict[str, tuple[np.ndarray[Any, Any], bool]] = {}  # and whether it is whole
+        for part, block in zip(group.parts, blocks, strict=True):
+            self.times[part.view.name] = _objects(block.times)
+            for feature, column, whole in zip(
+                part.features, block.columns, block.whole, strict=True
+            ):
+                dtype = _DTYPES.get(part.view.features[feature])
+                array = np.array(column, dtype) if whole and dtype else _objects(column)
+                self.columns[f"{part.view.name}:{feature}"] = (array, whole)
+
+    def block(self, part: Part, rows: np.ndarray[Any, Any]) -> Block:
+        name = part.view.name
+        times: list[datetime | None] = self.times[name].take(rows).tolist()
+        chosen = [self.columns[f"{name}:{feature}"] for feature in part.features]
+        return Block(
+            times, [array.take(rows).tolist() for array, _ in chosen], [w for _, w in chosen]
+        )
+
+
+class Memory:
+    """Keeps the views of some entities, and reads them again in the background.
+
+    What is not in memory is read from the store and, if it is there, kept from the next refresh on.
+
+    Args:
+        entities: names of entities whose views are kept.
+        refresh_s: seconds between refreshes.
+        max_keys: keys kept for an entity at most.
+        read_keys: keys read at once; others are answered between two such reads.
+    """
+
+    def __init__(
+        self, entities: Sequence[str], refresh_s: float, max_keys: int, read_keys: int
+    ) -> None:
+        self.entities = tuple(entities)
+        self.refresh_s = refresh_s
+        self.max_keys = max_keys
+        self.read_keys = read_keys
+        self.refresh_failures = 0
+        self._tables: dict[str, Table] = {}
+        self._groups: dict[str, Group] = {}
+        self._asked: dict[str, dict[Any, None]] = {}
+        self._reader: Reader | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def kept(self) -> dict[str, int]:
+        """Keys in memory, by entity."""
+        return {entity: len(table.place) for entity, table in self._tables.items()}
+
+    async def open(self, reader: Reader, catalog: Catalog) -> None:
+        self._reader = reader
+        for entity in self.entities:
+            views = [v for v in catalog.views.values() if v.entity == entity]
+            if views:
+                parts = tuple(Part(view, tuple(view.features)) for view in views)
+                group = Group(views[0].key, views[0].key_type, entity, parts)
+                group.prepared = reader.prepare(group)
+                self._groups[entity] = group
+                self._asked[entity] = {}
+        await self.refresh()
+        self._task = asyncio.create_task(self._refresh_forever())
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    def holds(self, group: Group) -> bool:
+        """Whether something of the group's entity is in memory."""
+        return group.entity in self._tables
+
+    def take(self, group: Group, keys: Sequence[Any]) -> tuple[list[Block], list[Any]]:
+        """The group's blocks for these rows, and the keys that are lacking.
+
+        Rows of lacking keys hold some other key's values until `fill`.
+        """
+        table = self._tables[group.entity]
+        get = table.place.get
+        places = [get(key, -1) for key in keys]
+        lacking = [key for key, n in zip(keys, places, strict=True) if n < 0]
+        if len(lacking) == len(keys):
+            return [], lacking
+        rows = np.array(places)
+        return [table.block(part, rows) for part in group.parts], lacking
+
+    def fill(
+        self, blocks: list[Block], keys: Sequence[Any], lookup: Lookup, read: list[Block]
+    ) -> list[Block]:
+        """Put what was read for lacking keys into their rows."""
+        place = {key: n for n, key in enumerate(lookup.keys)}
+        holes = [(row, place[key]) for row, key in enumerate(keys) if key in place]
+        filled = []
+        for block, found in zip(blocks, read, strict=True):
+            for row, n in holes:
+                block.times[row] = found.times[n]
+                for column, source in zip(block.columns, found.columns, strict=True):
+                    column[row] = source[n]
+            whole = [a and b for a, b in zip(block.whole, found.whole, strict=True)]
+            filled.append(Block(block.times, block.columns, whole))
+        return filled
+
+    def remember(self, lookup: Lookup, read: list[Block]) -> None:
+        """Keep keys that were found in the store from the next refresh on."""
+        asked = self._asked.get(lookup.group.entity)
+        if asked is None:
+            return
+        known = self.kept.get(lookup.group.entity, 0)
+        for n, key in enumerate(lookup.keys):
+            if known + len(asked) >= self.max_keys:
+                return
+            if any(block.times[n] is not None for block in read):
+                asked[key] = None
+
+    async def refresh(self) -> None:
+        """Read everything again; what cannot be read stays as it is."""
+        for entity, group in self._groups.items():
+            try:
+                self._tables[entity] = await self._load(entity, group)
+            except FeaturesUnavailableError as error:
+                self.refresh_failures += 1
+                log.warning("features of %s were not refreshed: %s", entity, error)
+
+    async def _load(self, entity: str, group: Group) -> Table:
+        assert self._reader is not None, "open first"
+        table = self._tables.get(entity)
+        if table is None:
+            keys = await self._reader.keys(group, self.max_keys)
+        else:
+            keys = list(table.place)
+        asked, self._asked[entity] = self._asked[entity], {}
+        keys = list(dict.fromkeys([*keys, *asked]))[: self.max_keys]
+        try:
+            return await self._read(group, keys)
+        except FeaturesUnavailableError:
+            self._asked[entity] |= asked
+            raise
+
+    async def _read(self, group: Group, keys: list[Any]) -> Table:
+        assert self._reader is not None, "open first"
+        found: list[Any] = []
+        blocks = [
+            Block([], [[] for _ in p.features], [True] * len(p.features)) for p in group.parts
+        ]
+        for first in range(0, len(keys), self.read_keys):
+            some = keys[first : first + self.read_keys]
+            (read,) = await self._reader.read([Lookup(group, some)])
+            here = [n for n in range(len(some)) if any(b.times[n] is not None for b in read)]
+            found += [some[n] for n in here]
+            for n, (block, new) in enumerate(zip(blocks, read, strict=True)):
+                part = new if len(here) == len(some) else new.spread(here)
+                block.times.extend(part.times)
+                for column, more in zip(block.columns, part.columns, strict=True):
+                    column.extend(more)
+                whole = [not any(v is None or v is MISSING for v in c) for c in part.columns]
+                both = [a and b for a, b in zip(block.whole, whole, strict=True)]
+                blocks[n] = block._replace(whole=both)
+            await asyncio.sleep(0)
+        return Table(group, found, blocks)
+
+    async def _refresh_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self.refresh_s)
+            try:
+                await self.refresh()
+            except Exception:  # a defect must not end the refreshes
+                self.refresh_failures += 1
+                log.exception("features were not refreshed")
+
+
+def _objects(values: Sequence[Any]) -> np.ndarray[Any, Any]:
+    """An array of Python objects, lists among them as they are."""
+    array = np.empty(len(values), dtype=object)
+    for n, value in enumerate(values):
+        array[n] = value
+    return array

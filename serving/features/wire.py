@@ -1,0 +1,155 @@
+"""Feast's stored values from their bytes, a column at a time.
+
+Feast stores each value as a protobuf message `Value`: one field, whose number says the type. A
+column of doubles is one call of `struct`; small integers come from a table; what is rare goes
+through protobuf and Feast's own conversion. Every decoder checks the field numbers that it relies
+on, so values written under another type come out as Feast would give them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from feature_repo.store import feast
+from serving.features.vectors import MISSING
+
+feast()
+from feast.protos.feast.types.Value_pb2 import Value  # noqa: E402
+from feast.type_map import feast_value_type_to_python_type as as_python  # noqa: E402
+from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]  # noqa: E402
+
+Raw = Sequence[bytes | None]  # None: never written; empty: null
+Column = tuple[list[Any], bool]  # values, and whether none of them is None or MISSING
+Decoder = Callable[[Raw], Column]
+
+_STRING_TAG, _SHORT = 0x12, 128  # a length below 128 takes one byte
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def one_value(raw: bytes | None) -> Any:
+    """Any value, the way Feast's SDK gives it."""
+    if raw is None:
+        return MISSING
+    return as_python(Value.FromString(raw)) if raw else None
+
+
+def values(raw: Raw) -> Column:
+    """A column of any type."""
+    column = [one_value(r) for r in raw]
+    return column, not any(v is None or v is MISSING for v in column)
+
+
+def lists(field: str) -> Decoder:
+    """A column of lists whose items need no conversion."""
+    parse = Value.FromString
+
+    def decode(raw: Raw) -> Column:
+        if not all(raw):
+            return values(raw)
+        parsed = [parse(r) for r in raw]
+        if any(not v.HasField(field) for v in parsed):
+            return values(raw)
+        return [list(getattr(v, field).val) for v in parsed], True
+
+    return decode
+
+
+def fixed(tag: int, kind: str) -> Decoder:
+    """A column of numbers of fixed size: one tag byte, then the number."""
+    size = 1 + struct.calcsize(kind)
+    tag_byte = bytes([tag])
+
+    @lru_cache(maxsize=64)
+    def layout(rows: int) -> struct.Struct:
+        return struct.Struct("<" + f"x{kind}" * rows)
+
+    def decode(raw: Raw) -> Column:
+        if not all(raw):
+            return values(raw)
+        rows = len(raw)
+        together = b"".join(raw)  # type: ignore[arg-type]
+        if len(together) != rows * size or together[::size] != tag_byte * rows:
+            return values(raw)
+        if any(len(r) != size for r in raw):  # type: ignore[arg-type]
+            return values(raw)
+        return list(layout(rows).unpack(together)), True
+
+    return decode
+
+
+class _Integers(dict[bytes, Any]):
+    """Bytes → integer; encodings of at most two bytes of payload (16,384 of them) are kept."""
+
+    def __missing__(self, raw: bytes | None) -> Any:
+        value = one_value(raw)
+        if raw and len(raw) <= 3:
+            self[raw] = value
+        return value
+
+
+def integers() -> Decoder:
+    """A column of integers or booleans."""
+    known = _Integers().__getitem__
+
+    def decode(raw: Raw) -> Column:
+        return list(map(known, raw)), all(raw)  # type: ignore[arg-type]
+
+    return decode
+
+
+def strings(raw: Raw) -> Column:
+    """A column of strings."""
+    return [
+        r[2:].decode()
+        if r and r[0] == _STRING_TAG and len(r) < _SHORT and len(r) == r[1] + 2
+        else one_value(r)
+        for r in raw
+    ], all(raw)
+
+
+_DECODERS: dict[str, Decoder] = {
+    "Float64": fixed(0x29, "d"),
+    "Float32": fixed(0x35, "f"),
+    "Int64": integers(),
+    "Int32": integers(),
+    "Bool": integers(),
+    "String": strings,
+    "Array(String)": lists("string_list_val"),
+    "Array(Bytes)": lists("bytes_list_val"),
+    "Array(Int64)": lists("int64_list_val"),
+    "Array(Int32)": lists("int32_list_val"),
+    "Array(Float64)": lists("double_list_val"),
+    "Array(Float32)": lists("float_list_val"),
+    "Array(Bool)": lists("bool_list_val"),
+}
+
+
+def decoder(feast_type: str) -> Decoder:
+    """What decodes a column of a Feast type, such as `Float64` or `Array(String)`."""
+    return _DECODERS.get(feast_type, values)
+
+
+class Moments(dict[bytes, "datetime | None"]):
+    """A row's stored moment → datetime, to the microsecond; moments seen lately are kept.
+
+    Args:
+        size: moments kept.
+    """
+
+    def __init__(self, size: int = 4096) -> None:
+        super().__init__()
+        self.size = size
+
+    def __missing__(self, raw: bytes | None) -> datetime | None:
+        if not raw:  # no row
+            return None
+        stamp = Timestamp.FromString(raw)
+        moment = _EPOCH + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1000)
+        if len(self) >= self.size:
+            self.clear()
+        self[raw] = moment
+        return moment
