@@ -1,6 +1,6 @@
 """The feature client: values of any views for any keys, asynchronously.
 
-client = FeatureClient(folder, readers, any_reader, memory)
+client = FeatureClient(folder, readers, kinds, memory)
 await client.open()
 vectors = await client.read(client.service("recommender_v1"), {"user_id": ["u1", "u2"]})
 """
@@ -34,9 +34,9 @@ class FeatureClient:
 
     Args:
         folder: of the feature store.
-        readers: `online_store.type` of `feature_store.yaml`, with `/redis_type` after it where that
-            is named → what reads such a store.
-        any_reader: what reads every other kind of store.
+        readers: by name; `sdk` reads what `kinds` does not name.
+        kinds: `online_store.type` of `feature_store.yaml`, with `/redis_type` after it where there
+            is one → the name of its reader.
         memory: what is kept in this process; None: nothing.
 
     Raises:
@@ -47,12 +47,13 @@ class FeatureClient:
         self,
         folder: str | Path,
         readers: Mapping[str, MakeReader],
-        any_reader: MakeReader,
+        kinds: Mapping[str, str],
         memory: Memory | None = None,
     ) -> None:
         self.folder = Path(folder)
         store, self._catalog = open_catalog(self.folder)
-        self.reader = readers.get(_kind(store.config.online_store), any_reader)(store=store)
+        kind = _kind(store.config.online_store)
+        self.reader: Reader = readers[kinds.get(kind, "sdk")](store=store)
         self.memory = memory
         self._plans: dict[tuple[str, ...], Plan] = {}
 

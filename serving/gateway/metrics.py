@@ -51,6 +51,15 @@ class GatewayMetrics:
         self.breaker_open = Gauge(
             "millrace_gateway_breaker_open", "1 while the model is not asked", registry=registry
         )
+        self.features_kept = Gauge(
+            "millrace_gateway_features_kept", "Keys whose features are in memory",
+            ["entity"], registry=registry,
+        )  # fmt: skip
+        self.refresh_failures = Gauge(
+            "millrace_gateway_feature_refresh_failures",
+            "Refreshes of features in memory that failed",
+            registry=registry,
+        )
         self.log_dropped = Counter(
             "millrace_gateway_log_dropped", "Predictions that were not logged", registry=registry
         )

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -31,7 +32,8 @@ SCHEMA = pa.schema(
         ("variant", pa.string()),
         ("source", pa.string()),
         ("reason", pa.string()),
-        ("history", pa.list_(pa.string())),
+        ("features", pa.string()),  # JSON: "view:feature" → value as served; null: none were read
+        ("feature_timestamp", pa.timestamp("us", tz="UTC")),  # the newest of their moments
         ("items", pa.list_(pa.string())),
         ("scores", pa.list_(pa.float32())),
         ("latency_ms", pa.float32()),
@@ -62,12 +64,14 @@ class PredictionLog:
         self.metrics: GatewayMetrics | None = None
 
     def append(self, **row: Any) -> None:
-        """Keep one row for the next flush; `timestamp` is now."""
+        """Keep one row for the next flush; `timestamp` is now, `features` a mapping or None."""
         if len(self._chunks) * self.chunk + len(self._rows) >= self.max_rows:
             if self.metrics is not None:
                 self.metrics.log_dropped.inc()
             return
         row["timestamp"] = datetime.now(UTC)
+        if row["features"] is not None:
+            row["features"] = orjson.dumps(row["features"], default=str).decode()
         self._rows.append(row)
         if len(self._rows) >= self.chunk:
             self._convert()

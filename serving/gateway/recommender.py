@@ -12,9 +12,9 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from serving.features.errors import FeaturesUnavailableError
 from serving.gateway.breaker import Breaker
 from serving.gateway.cache import Cache
-from serving.gateway.histories import HistoryStore
 from serving.gateway.metrics import GatewayMetrics
 from serving.gateway.microbatch import MicroBatcher, OverloadedError
 from serving.gateway.model import (
@@ -24,6 +24,7 @@ from serving.gateway.model import (
     TorchServeModel,
 )
 from serving.gateway.ranking import Ranking
+from serving.gateway.user_features import Served, UserFeatures
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class Answer(NamedTuple):
     ranking: Ranking
     source: str
     reason: str | None
-    history: list[str]
+    served: Served | None  # None: no features were read
 
 
 class Recommender:
@@ -54,7 +55,7 @@ class Recommender:
 
     def __init__(
         self,
-        histories: HistoryStore,
+        features: UserFeatures,
         model: TorchServeModel,
         cache: Cache,
         breaker: Breaker,
@@ -68,7 +69,7 @@ class Recommender:
         max_queue: int,
         model_concurrency: int,
     ) -> None:
-        self.histories = histories
+        self.features = features
         self.model = model
         self.cache = cache
         self.breaker = breaker
@@ -78,7 +79,7 @@ class Recommender:
         self.max_history = max_history
         self.fetch = fetch
         self.deadline_s = deadline_s
-        self._read = MicroBatcher[str, "list[str] | None"](self._read_batch, max_batch, max_queue)
+        self._read = MicroBatcher[str, "Served | None"](self._read_batch, max_batch, max_queue)
         self._rank = MicroBatcher[Question, Ranking](
             self._rank_batch, max_batch, max_queue, model_concurrency
         )
@@ -95,7 +96,7 @@ class Recommender:
         cached = await self.cache.get(key)
         if cached is not None:
             self.metrics.cache.labels("hit").inc()
-            return Answer(cached.top(n), "cache", None, [])
+            return Answer(cached.top(n), "cache", None, None)
         self.metrics.cache.labels("miss").inc()
         task = self._under_way.get(key)
         if task is None:  # all who ask the same at the same time wait for one computation
@@ -106,7 +107,9 @@ class Recommender:
 
     async def for_history(self, history: list[str], n: int) -> Answer:
         """The best `n` items after a history that the caller knows, an anonymous session's say."""
-        task = asyncio.create_task(self._from_history(history, max(n, self.fetch)))
+        task = asyncio.create_task(
+            self._rank_after(self.features.brought(history), max(n, self.fetch))
+        )
         return await self._in_time(task, n)
 
     async def _in_time(self, task: asyncio.Task[Answer], n: int) -> Answer:
@@ -114,43 +117,47 @@ class Recommender:
             async with asyncio.timeout(self.deadline_s):
                 answer = await asyncio.shield(task)
         except TimeoutError:
-            answer = self._fallback("deadline", [])
+            answer = self._fallback("deadline", None)
         return answer._replace(ranking=answer.ranking.top(n))
 
     async def _compute(self, user: str, k: int, key: str) -> Answer:
         try:
-            history = await self._read.submit(user)
+            served = await self._read.submit(user)
         except OverloadedError:
             raise
+        except FeaturesUnavailableError as error:
+            log.warning("features unavailable: %s", error)
+            return self._fallback("features_unavailable", None)
         except Exception:
             log.exception("features unavailable")
-            return self._fallback("features_unavailable", [])
-        if not history:
-            return self._fallback("unknown_user", [])
-        answer = await self._from_history(history, k)
+            return self._fallback("features_unavailable", None)
+        if served is None or not served.history:
+            return self._fallback("unknown_user", None)
+        answer = await self._rank_after(served, k)
         if answer.source == "model":
             await self.cache.put(key, answer.ranking)
         return answer
 
-    async def _from_history(self, history: list[str], k: int) -> Answer:
+    async def _rank_after(self, served: Served, k: int) -> Answer:
         if not self.breaker.allow():
-            return self._fallback("model_unavailable", history)
+            return self._fallback("model_unavailable", served)
         try:
-            ranking = await self._rank.submit(Question(history[-self.max_history :], k))
+            ranking = await self._rank.submit(Question(served.history[-self.max_history :], k))
         except NotAnswerableError:
-            return self._fallback("no_known_items", history)
+            return self._fallback("no_known_items", served)
         except ModelUnavailableError as error:
             log.warning("model unavailable: %s", error)
-            return self._fallback("model_unavailable", history)
-        return Answer(ranking, "model", None, history)
+            return self._fallback("model_unavailable", served)
+        return Answer(ranking, "model", None, served)
 
-    def _fallback(self, reason: str, history: list[str]) -> Answer:
+    def _fallback(self, reason: str, served: Served | None) -> Answer:
         self.metrics.fallbacks.labels(reason).inc()
-        return Answer(self.popular.without(set(history)), "popular", reason, history)
+        seen = set(served.history) if served is not None else set()
+        return Answer(self.popular.without(seen), "popular", reason, served)
 
-    async def _read_batch(self, users: list[str]) -> Sequence[list[str] | None]:
+    async def _read_batch(self, users: list[str]) -> Sequence[Served | None]:
         started = time.perf_counter()
-        found = await self.histories.read(users)
+        found = await self.features.read(users)
         self._observe("features", len(users), started)
         return found
 

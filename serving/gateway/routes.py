@@ -59,6 +59,7 @@ class Routes:
 
     async def metrics(self, request: Request) -> Response:
         """GET /metrics in Prometheus' text format."""
+        self.state.measure()
         text = generate_latest(self.state.metrics.registry)
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
@@ -99,7 +100,8 @@ class Routes:
                 variant=None,
                 source=answer.source,
                 reason=answer.reason,
-                history=answer.history,
+                features=answer.served.features if answer.served else None,
+                feature_timestamp=answer.served.timestamp if answer.served else None,
                 items=answer.ranking.items,
                 scores=answer.ranking.scores,
                 latency_ms=(time.perf_counter() - started) * 1000,

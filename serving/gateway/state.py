@@ -9,14 +9,15 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from models import artifact
+from serving.features.client import FeatureClient
 from serving.gateway.breaker import Breaker
-from serving.gateway.histories import HistoryStore
 from serving.gateway.metrics import GatewayMetrics
 from serving.gateway.model import TorchServeModel
 from serving.gateway.prediction_log import PredictionLog
 from serving.gateway.questions import Limits
 from serving.gateway.ranking import Ranking
 from serving.gateway.recommender import Recommender
+from serving.gateway.user_features import UserFeatures
 
 
 class GatewayState:
@@ -38,7 +39,7 @@ class GatewayState:
             instantiate(config.prediction_log) if config.prediction_log else None
         )
         self.model: TorchServeModel = instantiate(config.model)
-        self.histories = HistoryStore(Path(config.features), str(signature.feature_service))
+        self.features: FeatureClient = instantiate(config.feature_client)
         self.cache: Any = instantiate(config.cache)
         self.limits = Limits(
             default_n=config.default_n,
@@ -47,7 +48,7 @@ class GatewayState:
             max_history=config.max_history,
         )
         self.recommender = Recommender(
-            histories=self.histories,
+            features=UserFeatures(self.features, str(signature.feature_service)),
             model=self.model,
             cache=self.cache,
             breaker=Breaker(config.breaker.failures, config.breaker.open_s),
@@ -63,13 +64,22 @@ class GatewayState:
         )
 
     async def open(self) -> None:
+        await self.features.open()
         await self.model.open()
         if self.log is not None:
             await self.log.open(self.metrics)
 
+    def measure(self) -> None:
+        """Bring gauges up to date that nobody else sets."""
+        memory = self.features.memory
+        if memory is not None:
+            self.metrics.refresh_failures.set(memory.refresh_failures)
+            for entity, count in memory.kept.items():
+                self.metrics.features_kept.labels(entity).set(count)
+
     async def close(self) -> None:
         await self.model.close()
         await self.cache.close()
-        self.histories.close()
+        await self.features.close()
         if self.log is not None:
             await self.log.close()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -217,9 +219,12 @@ async def test_every_answer_is_logged_as_it_was_given(config: DictConfig, client
     files = list(Path(config.prediction_log.folder).glob("date=*/part-*.parquet"))
     rows = pq.read_table(files[0]).to_pylist()
     assert rows[0]["request_id"] == answer["request_id"]
-    assert rows[0]["history"] == ["i04", "i05"]
+    features = {"user_history:item_ids": ["i04", "i05"], "user_history:length": 2}
+    assert json.loads(rows[0]["features"]) == features
+    assert rows[0]["feature_timestamp"] == datetime(2026, 1, 1, 0, 0, 9, tzinfo=UTC)
     assert rows[0]["items"] == items(answer)
     assert rows[1]["reason"] == "unknown_user"
+    assert rows[1]["features"] is None
 
 
 async def test_openapi_describes_what_is_served(client: Client) -> None:
