@@ -109,23 +109,11 @@ class FeatureClient:
             ]
             for group, found in zip(plan.groups, blocks, strict=True)
         ]
-        values: dict[str, list[Any]] = {}
-        statuses: dict[str, list[str]] = {}
-        times: dict[str, list[datetime | None]] = {}
-        for name, (group, part, feature) in plan.places.items():
-            one = judged[group][part]
-            values[name], statuses[name] = one.column(feature)
-            times[name] = one.times
-        for made in plan.computed:
-            for name, column in made.compute(values, times, keys).items():
-                values[name], statuses[name], times[name] = column
-        names = plan.names
-        return Vectors(
-            list(names),
-            [values[n] for n in names],
-            [statuses[n] for n in names],
-            [times[n] for n in names],
-        )
+        columns = [judged[group][part].column(feature) for group, part, feature in plan.places]
+        if plan.computed:
+            columns = plan.complete(columns, keys)
+        values, statuses, times = zip(*columns, strict=True)
+        return Vectors(list(plan.names), list(values), list(statuses), list(times))
 
     def _plan(self, names: tuple[str, ...]) -> Plan:
         plan = self._plans.get(names)

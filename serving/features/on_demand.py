@@ -8,21 +8,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from typing import Any, NamedTuple
 
 from feature_repo import requests
 from feature_repo.store import StoreError
 from serving.features.catalog import ViewInfo
-from serving.features.vectors import NULL_VALUE, PRESENT
-
-
-class Computed(NamedTuple):
-    """One column of an on-demand view."""
-
-    values: list[Any]
-    statuses: list[str]
-    times: list[datetime | None]
+from serving.features.vectors import NULL_VALUE, PRESENT, Column
 
 
 class OnDemand(NamedTuple):
@@ -34,26 +25,25 @@ class OnDemand(NamedTuple):
     function: Callable[[dict[str, list[Any]]], Mapping[str, list[Any]]]
 
     def compute(
-        self,
-        values: Mapping[str, list[Any]],
-        times: Mapping[str, Sequence[datetime | None]],
-        sent: Mapping[str, Sequence[Any]],
-    ) -> dict[str, Computed]:
+        self, found: Mapping[str, Column], sent: Mapping[str, Sequence[Any]]
+    ) -> dict[str, Column]:
         """Columns by `view:feature`; a value's moment is the newest of what it came from.
 
         Args:
-            values, times: of the inputs, by `view:feature`.
+            found: the inputs, by `view:feature`.
             sent: columns by name.
         """
-        columns = {name.partition(":")[2]: values[name] for name in self.inputs}
+        columns = {name.partition(":")[2]: found[name][0] for name in self.inputs}
         columns |= {name: list(sent[name]) for name in self.sent}
         moments = [
             max((t for t in row if t is not None), default=None)
-            for row in zip(*(times[name] for name in self.inputs), strict=True)
+            for row in zip(*(found[name][2] for name in self.inputs), strict=True)
         ]
         return {
-            f"{self.name}:{feature}": Computed(
-                column, [NULL_VALUE if v is None else PRESENT for v in column], moments
+            f"{self.name}:{feature}": (
+                column,
+                [NULL_VALUE if v is None else PRESENT for v in column],
+                moments,
             )
             for feature, column in self.function(columns).items()
         }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from feature_repo.store import StoreError
 from serving.features import on_demand
 from serving.features.catalog import Catalog, ViewInfo
 from serving.features.errors import KeyColumnError, UnknownNameError
+from serving.features.vectors import Column
 
 # Feast's value types of keys → Python types that are taken as such
 KEY_TYPES: Mapping[str, type] = {
@@ -47,14 +48,29 @@ class Place(NamedTuple):
 class Plan:
     """How one set of names is answered.
 
-    `places` holds each stored feature that is asked for or that a computed one needs; `answers`
-    says for each name asked for where it is: a key of `places`, or of what `computed` gives.
+    Args:
+        names: as asked for.
+        groups: what is read.
+        places: where each stored feature is that is asked for; where there are computed features,
+            each of `stored`.
+        stored: names of stored features, those that computed ones need among them.
+        computed: on-demand views.
     """
 
     names: tuple[str, ...]
     groups: tuple[Group, ...]
-    places: dict[str, Place] = field(default_factory=dict)
-    computed: tuple[on_demand.OnDemand, ...] = ()
+    places: tuple[Place, ...]
+    stored: tuple[str, ...]
+    computed: tuple[on_demand.OnDemand, ...]
+
+    def complete(
+        self, columns: Sequence[Column], keys: Mapping[str, Sequence[Any]]
+    ) -> list[Column]:
+        """Add the computed features; columns in the order asked for."""
+        found = dict(zip(self.stored, columns, strict=True))
+        for made in self.computed:
+            found |= made.compute(found, keys)
+        return [found[name] for name in self.names]
 
     def rows(self, keys: Mapping[str, Sequence[Any]]) -> int:
         """How many rows the key columns have.
@@ -118,7 +134,8 @@ def make_plan(catalog: Catalog, names: Sequence[str]) -> Plan:
         for p, part in enumerate(group.parts)
         for f, feature in enumerate(part.features)
     }
-    return Plan(tuple(names), groups, places, computed)
+    order = tuple(places) if computed else tuple(names)
+    return Plan(tuple(names), groups, tuple(places[n] for n in order), order, computed)
 
 
 def _checked(catalog: Catalog, name: str) -> tuple[ViewInfo, str]:

@@ -40,6 +40,10 @@ class Vectors(NamedTuple):
         return max((m for m in moments if m is not None), default=None)
 
 
+# One feature of all rows: values, statuses, moments. A plain tuple: twenty are made for each read.
+Column = tuple[list[Any], list[str], list["datetime | None"]]
+
+
 class Block(NamedTuple):
     """What a reader found in one view: rows in the order of the keys.
 
@@ -76,18 +80,18 @@ class Judged:
         here = len(moments) == len(block.times)
         self.fresh = here and (cutoff is None or min(moments, default=cutoff) >= cutoff)
 
-    def column(self, place: int) -> tuple[list[Any], list[str]]:
-        """One feature's values and statuses."""
+    def column(self, place: int) -> Column:
+        """One feature's values, statuses and moments."""
         column = self.block.columns[place]
         if self.fresh and self.block.whole[place]:
-            return column, self.present
+            return column, self.present, self.times
         values: list[Any] = []
         statuses = []
         for value, time in zip(column, self.times, strict=True):
             status = self._status(value, time)
             statuses.append(status)
             values.append(value if status == PRESENT else None)
-        return values, statuses
+        return values, statuses, self.times
 
     def _status(self, value: Any, time: datetime | None) -> str:
         if time is None or value is MISSING:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from feature_repo.store import feast
-from serving.features.vectors import MISSING
+from serving.features.vectors import MISSING, Block
 
 feast()
 from feast.protos.feast.types.Value_pb2 import Value  # noqa: E402
@@ -37,7 +37,7 @@ def one_value(raw: bytes | None) -> Any:
     return as_python(Value.FromString(raw)) if raw else None
 
 
-def values(raw: Raw) -> Column:
+def any_type(raw: Raw) -> Column:
     """A column of any type."""
     column = [one_value(r) for r in raw]
     return column, not any(v is None or v is MISSING for v in column)
@@ -49,10 +49,10 @@ def lists(field: str) -> Decoder:
 
     def decode(raw: Raw) -> Column:
         if not all(raw):
-            return values(raw)
+            return any_type(raw)
         parsed = [parse(r) for r in raw]
         if any(not v.HasField(field) for v in parsed):
-            return values(raw)
+            return any_type(raw)
         return [list(getattr(v, field).val) for v in parsed], True
 
     return decode
@@ -62,38 +62,57 @@ def fixed(tag: int, kind: str) -> Decoder:
     """A column of numbers of fixed size: one tag byte, then the number."""
     size = 1 + struct.calcsize(kind)
     tag_byte = bytes([tag])
+    one = struct.Struct(f"<x{kind}").unpack
 
     @lru_cache(maxsize=64)
     def layout(rows: int) -> struct.Struct:
         return struct.Struct("<" + f"x{kind}" * rows)
 
     def decode(raw: Raw) -> Column:
-        if not all(raw):
-            return values(raw)
         rows = len(raw)
+        if rows == 1:
+            (only,) = raw
+            if only and len(only) == size and only[0] == tag:
+                return list(one(only)), True
+        if not all(raw):
+            return any_type(raw)
         together = b"".join(raw)  # type: ignore[arg-type]
         if len(together) != rows * size or together[::size] != tag_byte * rows:
-            return values(raw)
+            return any_type(raw)
         if any(len(r) != size for r in raw):  # type: ignore[arg-type]
-            return values(raw)
+            return any_type(raw)
         return list(layout(rows).unpack(together)), True
 
     return decode
 
 
 class _Integers(dict[bytes, Any]):
-    """Bytes → integer; encodings of at most two bytes of payload (16,384 of them) are kept."""
+    """Bytes → integer; those seen lately are kept, for counts and flags come again and again.
+
+    Args:
+        field: of `Value`, which such values are written in.
+        size: values kept.
+    """
+
+    def __init__(self, field: str, size: int = 16_384) -> None:
+        super().__init__()
+        self.field = field
+        self.size = size
 
     def __missing__(self, raw: bytes | None) -> Any:
-        value = one_value(raw)
-        if raw and len(raw) <= 3:
-            self[raw] = value
+        if not raw:
+            return one_value(raw)
+        parsed = Value.FromString(raw)
+        value = getattr(parsed, self.field) if parsed.HasField(self.field) else one_value(raw)
+        if len(self) >= self.size:
+            self.clear()
+        self[raw] = value
         return value
 
 
-def integers() -> Decoder:
+def integers(field: str) -> Decoder:
     """A column of integers or booleans."""
-    known = _Integers().__getitem__
+    known = _Integers(field).__getitem__
 
     def decode(raw: Raw) -> Column:
         return list(map(known, raw)), all(raw)  # type: ignore[arg-type]
@@ -114,9 +133,9 @@ def strings(raw: Raw) -> Column:
 _DECODERS: dict[str, Decoder] = {
     "Float64": fixed(0x29, "d"),
     "Float32": fixed(0x35, "f"),
-    "Int64": integers(),
-    "Int32": integers(),
-    "Bool": integers(),
+    "Int64": integers("int64_val"),
+    "Int32": integers("int32_val"),
+    "Bool": integers("bool_val"),
     "String": strings,
     "Array(String)": lists("string_list_val"),
     "Array(Bytes)": lists("bytes_list_val"),
@@ -130,7 +149,19 @@ _DECODERS: dict[str, Decoder] = {
 
 def decoder(feast_type: str) -> Decoder:
     """What decodes a column of a Feast type, such as `Float64` or `Array(String)`."""
-    return _DECODERS.get(feast_type, values)
+    return _DECODERS.get(feast_type, any_type)
+
+
+def decode_block(
+    times: list[datetime | None], decoders: Sequence[Decoder], raw: Sequence[Raw]
+) -> Block:
+    """A view's rows from its columns of bytes."""
+    columns, whole = [], []
+    for decode, column in zip(decoders, raw, strict=True):
+        values, complete = decode(column)
+        columns.append(values)
+        whole.append(complete)
+    return Block(times, columns, whole)
 
 
 class Moments(dict[bytes, "datetime | None"]):

@@ -23,7 +23,7 @@ from serving.features.errors import FeaturesUnavailableError
 from serving.features.plans import Group
 from serving.features.readers.reader import Lookup
 from serving.features.vectors import Block
-from serving.features.wire import Decoder, Moments, decoder
+from serving.features.wire import Decoder, Moments, decode_block, decoder
 
 _SCAN = 1000  # keys that Redis looks at in one step of a scan
 _SPECIAL = b"*?[]^\\-"  # in a pattern
@@ -163,7 +163,8 @@ class RedisReader:
 
     async def _use(self, connection: Any, command: bytes, replies: int) -> list[Any]:
         try:
-            await connection.connect()
+            if not connection.is_connected:
+                await connection.connect()
             await connection.send_packed_command(command, check_health=False)
             read = connection.read_response
             found = [await read(disable_decoding=True) for _ in range(replies)]
@@ -179,10 +180,7 @@ class RedisReader:
         blocks = []
         for first, last, decoders in command.slices:
             times = list(map(moment, columns[last]))
-            decoded = [
-                decode(column) for decode, column in zip(decoders, columns[first:last], strict=True)
-            ]
-            blocks.append(Block(times, [v for v, _ in decoded], [w for _, w in decoded]))
+            blocks.append(decode_block(times, decoders, columns[first:last]))
         return blocks
 
 

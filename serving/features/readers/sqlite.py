@@ -18,7 +18,7 @@ from serving.features.errors import FeaturesUnavailableError
 from serving.features.plans import Group
 from serving.features.readers.reader import Lookup
 from serving.features.vectors import Block
-from serving.features.wire import Decoder, decoder
+from serving.features.wire import Decoder, decode_block, decoder
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _VARIABLES = 30_000  # in one statement; SQLite's limit is 32,766
@@ -133,9 +133,9 @@ class SqliteReader:
                 times[part][n] = moment
         blocks, start = [], 0
         for part, decoders in enumerate(prepared.decoders):
-            decoded = [d(raw[start + n]) for n, d in enumerate(decoders)]
-            start += len(decoders)
-            blocks.append(Block(times[part], [v for v, _ in decoded], [w for _, w in decoded]))
+            last = start + len(decoders)
+            blocks.append(decode_block(times[part], decoders, raw[start:last]))
+            start = last
         return blocks
 
 
