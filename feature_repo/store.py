@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,16 +29,18 @@ def feast() -> Any:
     server seconds at start and hundreds of megabytes. Feast copes with its absence.
 
     The Prometheus client comes first: Feast's import switches it to its multi-process mode, for the
-    whole process, unless it is there already.
+    whole process, unless it is there already. The same goes for its wish to show every library's
+    DeprecationWarning: what was filtered before stays filtered.
     """
     importlib.import_module("prometheus_client")
-    if "feast" in sys.modules or "torch" in sys.modules:
-        return importlib.import_module("feast")
-    sys.modules["torch"] = None  # type: ignore[assignment]
-    try:
-        return importlib.import_module("feast")
-    finally:
-        del sys.modules["torch"]
+    with warnings.catch_warnings():
+        if "feast" in sys.modules or "torch" in sys.modules:
+            return importlib.import_module("feast")
+        sys.modules["torch"] = None  # type: ignore[assignment]
+        try:
+            return importlib.import_module("feast")
+        finally:
+            del sys.modules["torch"]
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pytorch_lightning as pl
+from matplotlib.ticker import MaxNLocator
 
 
 class Curves(pl.Callback):
@@ -42,13 +43,15 @@ class Curves(pl.Callback):
         figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
         for name, points in self.history.items():
             axis = left if name == "train_loss_epoch" else right
-            axis.plot(*zip(*points, strict=True), label=name)
+            # Without markers, a run of one epoch would draw nothing.
+            axis.plot(*zip(*points, strict=True), marker=".", label=name)
         left.set(xlabel="epoch", ylabel="training loss")
         right.set(xlabel="epoch", ylabel="validation")
         if len(self.history) > 1:
             right.legend()
         for axis in (left, right):
             axis.grid(alpha=0.3)
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         self.folder.mkdir(parents=True, exist_ok=True)
         figure.savefig(self.folder / "curves.png", dpi=110)
         plt.close(figure)

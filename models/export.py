@@ -23,6 +23,8 @@ from models.artifact import Tensor as TensorSpec
 log = logging.getLogger(__name__)
 for noisy in ("onnxscript", "onnx_ir"):  # they report every rewritten node
     logging.getLogger(noisy).setLevel(logging.WARNING)
+# It warns that torchvision, of which nothing is used here, is not installed.
+logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
 
 OPSET = 20
 

@@ -11,6 +11,7 @@ import ctypes
 import logging
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from omegaconf import DictConfig, OmegaConf
 from models.report import Report, conditions
 
 log = logging.getLogger(__name__)
+# Lightning's warnings of its own internals, and of worker processes, which nothing here uses.
+warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
+warnings.filterwarnings("ignore", message=r"Your `IterableDataset` has `__len__` defined")
 
 
 class ResumeError(ValueError):

@@ -5,6 +5,7 @@ call; this one only says what happens, how long it takes and what came out.
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -29,13 +30,20 @@ def step(cfg: DictConfig, number: int, title: str, script: str, *overrides: str)
     output = Path(cfg.output_dir) / script
     command = [sys.executable, f"scripts/{script}.py", f"output_dir={output}", *overrides]
     console.rule(f"[bold]{number}. {title}")
-    console.print(f"python scripts/{script}.py {' '.join(overrides)}", style="dim", highlight=False)
+    shown = " ".join([f"python scripts/{script}.py", *overrides])
+    console.print(shown, style="dim", highlight=False)
     started = time.perf_counter()
     result = subprocess.run([*command, f"paths.root={cfg.paths.root}"], check=False)
     if result.returncode:
         sys.exit(result.returncode)
-    console.print(f"[green]done in {time.perf_counter() - started:.1f} s[/green], see {output}")
+    seconds = time.perf_counter() - started
+    console.print(f"[green]done in {seconds:.1f} s[/green], see {short(output)}", soft_wrap=True)
     return output
+
+
+def short(path: Path) -> str:
+    """The path as one would type it here."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def ask(url: str) -> dict[str, Any]:
@@ -92,7 +100,8 @@ def main(cfg: DictConfig) -> None:
     console.rule(f"[bold green]The loop ran in {seconds / 60:.1f} minutes")
     console.print(
         f"NDCG@10 {model['ndcg@10']:.3f}, the best floor ({best[0]}) {best[1]['ndcg@10']:.3f}. "
-        f"Everything lies in {output}; `make serve` serves this model again."
+        f"Everything lies in {short(output)}; `make serve` serves this model again.",
+        soft_wrap=True,
     )
 
 
