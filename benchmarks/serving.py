@@ -121,7 +121,7 @@ def millrace(
             }
         key = TokenFile(Path(uncached.gateway.model.key_file)).inference_key()
         bodies = [{"instances": [{"history": ids, "k": 20}]} for ids in work.ids]
-        asked = work.post("torchserve", f"/predictions/{cfg.model}", bodies, key)
+        asked = work.post("torchserve", f"/predictions/{uncached.gateway.model.model}", bodies, key)
         for n in cfg.connections:
             row = load(cfg, asked, torchserve, n, '"predictions"')
             found["TorchServe alone, our handler"][str(n)] = row
@@ -252,7 +252,7 @@ def main(cfg: DictConfig) -> None:
     output = Path(cfg.output_dir).resolve()
     output.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(cfg, output / "config.yaml", resolve=False)
-    chosen = Path(cfg.artifact or artifact.latest(Path(cfg.paths.artifacts), cfg.model)).resolve()
+    chosen = Path(cfg.artifact or artifact.latest(Path(cfg.paths.artifacts), cfg.name)).resolve()
     cfg.artifact, cfg.gateway.features = str(chosen), str(Path(cfg.path).resolve())
     loaded = artifact.load(chosen)
     work = Workload(cfg, loaded, output / "requests")

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
 from scripts.entrypoint import entrypoint
 from serving.stack import services
-from serving.supervisor import Supervisor
+from serving.supervisor import Supervisor, require_free
 
 console = Console()
 
@@ -72,11 +73,21 @@ def main(cfg: DictConfig) -> None:
     started = time.perf_counter()
     output = Path(cfg.output_dir)
     output.mkdir(parents=True, exist_ok=True)
-    step(cfg, 1, "A marketplace comes to life", "simulate", f"size={cfg.size}", "overwrite=true")
+    require_free(cfg.gateway.host, cfg.gateway.port, "gateway")  # known before, not after, training
+    for port in instantiate(cfg.torchserve.ports).all():
+        require_free(cfg.torchserve.host, port, "torchserve")
+    step(
+        cfg,
+        1,
+        "A marketplace comes to life",
+        "simulate",
+        f"size={cfg.marketplace}",
+        "overwrite=true",
+    )
     step(cfg, 2, "Features: offline and online, through Feast", "materialize")
     trained = step(
         cfg, 3, "A sequential recommender learns, and must beat its floors", "train",
-        f"experiment={cfg.experiment}",
+        f"experiment={cfg.training}",
     )  # fmt: skip
     report = json.loads((trained / "metrics.json").read_text())
     cfg.artifact = report["artifact"]

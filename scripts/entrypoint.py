@@ -21,9 +21,10 @@ import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
@@ -56,13 +57,7 @@ def explain(config_name: str, overrides: list[str]) -> str | None:
     wrong = _KEY.search(text)
     if wrong:
         rest = [o for o in overrides if o.split("=")[0].lstrip("+~") != wrong.group(1)]
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            try:
-                valid = keys(OmegaConf.to_container(compose(config_name, rest), resolve=False))
-            except HydraException:
-                valid = keys(OmegaConf.to_container(compose(config_name), resolve=False))
-        valid += [p.parent.name for p in CONFIGS.glob("*/*.yaml")]
-        near = difflib.get_close_matches(wrong.group(1), sorted(set(valid)), n=3, cutoff=0.5)
+        near = difflib.get_close_matches(wrong.group(1), _valid(config_name, rest), n=3, cutoff=0.5)
         hint = f"; nearest valid: {', '.join(near)}" if near else ""
         return f"no config key {wrong.group(1)!r}{hint} (a new key is added with +key=value)"
     missing = _CHOICE.search(text)
@@ -72,6 +67,37 @@ def explain(config_name: str, overrides: list[str]) -> str | None:
         hint = f"; nearest: {', '.join(near)}" if near else ""
         return f"no config {name!r}{hint}"
     return text.splitlines()[0]
+
+
+def _valid(config_name: str, overrides: list[str]) -> list[str]:
+    """Every key and every group that may be overridden."""
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        try:
+            cfg = compose(config_name, overrides, return_hydra_config=True)
+        except HydraException:
+            cfg = compose(config_name, return_hydra_config=True)
+    groups = [g for g in cfg.hydra.runtime.choices if not str(g).startswith("hydra/")]
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return sorted({*groups, *keys(OmegaConf.to_container(cfg, resolve=False))})
+
+
+def first_of_each(overrides: list[str]) -> list[str]:
+    """Overrides of a sweep with the first of the values that each runs through.
+
+    What has no first value, such as an interval, or cannot be parsed is left to Hydra.
+    """
+    first = []
+    for text in overrides:
+        try:
+            override = OverridesParser.create().parse_override(text)
+        except HydraException:
+            continue
+        if not override.is_sweep_override():
+            first.append(text)
+        elif override.is_discrete_sweep():
+            first.append(f"{text.split('=')[0]}={next(override.sweep_string_iterator())}")
+    return first
 
 
 def _compose_error(config_name: str, overrides: list[str]) -> HydraException | None:
@@ -115,12 +141,12 @@ def entrypoint(config_name: str) -> Callable[[Callable[[DictConfig], object]], C
 
         def run() -> None:
             overrides = [a for a in sys.argv[1:] if "=" in a and not a.startswith("-")]
-            swept = any(a in ("-m", "--multirun") for a in sys.argv[1:])
-            if not swept:
-                complaint = explain(config_name, overrides)
-                if complaint:
-                    print(f"error: {complaint}", file=sys.stderr)
-                    sys.exit(2)
+            if any(a in ("-m", "--multirun") for a in sys.argv[1:]):
+                overrides = first_of_each(overrides)
+            complaint = explain(config_name, overrides)
+            if complaint:
+                print(f"error: {complaint}", file=sys.stderr)
+                sys.exit(2)
             hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(
                 guarded
             )()

@@ -32,11 +32,12 @@ def services(cfg: DictConfig) -> list[Service]:
     output = Path(cfg.output_dir).resolve()
     chosen = _artifact(cfg)
     settings = OmegaConf.to_container(cfg.torchserve.model, resolve=True)
-    archive(chosen, output / "model_store", settings)  # type: ignore[arg-type]
+    # An artifact chosen by path may have another name than `cfg.name`.
+    model = archive(chosen, output / "model_store", settings).stem  # type: ignore[arg-type]
     torchserve = TorchServe(
         folder=output / "torchserve",
         model_store=output / "model_store",
-        models=(cfg.model,),
+        models=(model,),
         host=cfg.torchserve.host,
         ports=instantiate(cfg.torchserve.ports),
         java_home=cfg.torchserve.java_home,
@@ -44,6 +45,7 @@ def services(cfg: DictConfig) -> list[Service]:
         properties=dict(cfg.torchserve.properties),
     )
     cfg.gateway.artifact = str(chosen.resolve())
+    cfg.gateway.model.model = model
     cfg.gateway.model.key_file = str(torchserve.tokens.path)
     gateway_config = output / "gateway.yaml"
     gateway_config.write_text(OmegaConf.to_yaml(cfg.gateway, resolve=True), encoding="utf-8")
@@ -80,7 +82,7 @@ def answers(url: str) -> bool:
 
 def _artifact(cfg: DictConfig) -> Path:
     try:
-        return Path(cfg.artifact or artifact.latest(Path(cfg.paths.artifacts), cfg.model))
+        return Path(cfg.artifact or artifact.latest(Path(cfg.paths.artifacts), cfg.name))
     except artifact.ArtifactError as error:
         raise MissingArtifactError(
             f"{error}: `python scripts/train.py` leaves one under {cfg.paths.artifacts}"

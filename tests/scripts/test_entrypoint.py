@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 
-from scripts.entrypoint import CONFIGS, explain
+from scripts.entrypoint import CONFIGS, explain, first_of_each
 from tests.conftest import ROOT
 
 
@@ -31,6 +32,22 @@ def test_a_typo_names_the_nearest_valid_key(override: str, nearest: str) -> None
     assert nearest in complaint
 
 
+def test_a_typo_in_a_sweep_names_the_nearest_valid_key() -> None:
+    complaint = explain("train", first_of_each(["optimizer.rl=1e-3,2e-3", "seed=range(1,4)"]))
+    assert complaint is not None
+    assert "optimizer.lr" in complaint
+
+
+def test_sweeps_without_a_first_value_are_left_to_hydra() -> None:
+    swept = [
+        "hparams_search=optuna",
+        "optimizer.lr=interval(0.001, 0.01)",
+        "loss=gbce,cross_entropy",
+    ]
+    assert first_of_each(swept) == ["hparams_search=optuna", "loss=gbce"]
+    assert explain("train", first_of_each(swept)) is None
+
+
 def test_valid_overrides_have_no_complaint() -> None:
     assert explain("train", ["experiment=recommender/movielens_1m", "data.path=x"]) is None
 
@@ -39,6 +56,16 @@ def test_valid_overrides_have_no_complaint() -> None:
 def test_every_script_config_composes(name: str) -> None:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         assert "output_dir" in compose(name)
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in CONFIGS.glob("*.yaml")))
+def test_no_value_has_the_name_of_a_group(name: str) -> None:
+    """Hydra takes `size=tiny` for a choice in `configs/size/`, so such a value could not be set."""
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        values = [
+            str(k) for k, v in compose(name)._content.items() if not isinstance(v, DictConfig)
+        ]
+    assert [v for v in values if (CONFIGS / v).is_dir()] == []
 
 
 @pytest.mark.parametrize("group", ["data", "loss", "block", "trainer", "logger", "debug"])
