@@ -28,15 +28,21 @@ class Rejects:
     def set_aside(self, rows: pl.DataFrame, source: Path) -> pl.DataFrame:
         """Keep the rows whose `reason` is null; write the others (columns line, reason, text).
 
+        Args:
+            source: what was read; a column `source` names each row's own file.
+
         Raises:
             DataError: more than `max_share` of the rows are bad; the message counts the reasons.
         """
         bad = rows.filter(pl.col("reason").is_not_null())
+        good = rows.filter(pl.col("reason").is_null())
+        good = good.drop("source", "line", "reason", "text", strict=False)
         if bad.is_empty():
-            return rows.drop("line", "reason", "text")
+            return good
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        listing = bad.select(pl.lit(str(source)).alias("source"), "line", "reason", "text")
-        listing.write_csv(self.path)
+        if "source" not in bad.columns:
+            bad = bad.with_columns(pl.lit(str(source)).alias("source"))
+        bad.select("source", "line", "reason", "text").write_csv(self.path)
         counts = bad["reason"].value_counts(sort=True).rows()
         summary = ", ".join(f"{n} × {reason}" for reason, n in counts)
         share = len(bad) / len(rows)
@@ -46,4 +52,4 @@ class Rejects:
                 f"{message}. That is {share:.1%}, more than max_reject_share={self.max_share:.1%}"
             )
         log.warning(message)
-        return rows.filter(pl.col("reason").is_null()).drop("line", "reason", "text")
+        return good

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import polars as pl
 
 TimeUnit = Literal["s", "ms", "us", "iso"]
+TIME_UNITS = get_args(TimeUnit)
 
 _PER_SECOND = {"s": 1_000_000, "ms": 1_000, "us": 1}
 # Microseconds of the years 1900 and 2200: beyond them a number is in another unit, or not a time.
@@ -71,6 +72,20 @@ def interactions(
 def _microseconds(unit: TimeUnit) -> pl.Expr:
     column = pl.col("timestamp")
     if unit == "iso":
-        text = column.cast(pl.String)
-        return text.str.to_datetime(time_unit="us", time_zone="UTC", strict=False).dt.epoch("us")
+        return _iso(column.cast(pl.String)).dt.epoch("us")
     return (column.cast(pl.Float64, strict=False) * _PER_SECOND[unit]).cast(pl.Int64, strict=False)
+
+
+def _iso(text: pl.Expr) -> pl.Expr:
+    """ISO 8601 in any of its usual forms; without a zone, it is UTC.
+
+    Polars looks at the first value for the form of all, so that others in one column would be
+    refused: each form that it did not choose gets its own try.
+    """
+    zoned = [f"%Y-%m-%d{t}%H:%M:%S%.f{zone}" for t in ("T", " ") for zone in ("%#z", "")]
+    tries = [
+        text.str.to_datetime(form, time_unit="us", time_zone="UTC", strict=False)
+        for form in (None, *zoned)
+    ]
+    day = text.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
+    return pl.coalesce(*tries, day.dt.replace_time_zone("UTC"))

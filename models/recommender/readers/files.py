@@ -17,14 +17,30 @@ class MissingInputError(FileNotFoundError):
 
 
 def find(path: str | Path, names: Sequence[str]) -> Path:
-    """The file itself, or the first of `names` (glob patterns) in the folder.
+    """The file itself, or the one of `names` (glob patterns, the first that occurs) in the folder.
+
+    Raises:
+        MissingInputError: nothing is there, or nothing of these names.
+        DataError: several files have such a name; guessing would read the wrong one.
+    """
+    found = find_all(path, names)
+    if len(found) > 1:
+        raise DataError(
+            f"{path}: holds {len(found)} such files, {[p.name for p in found][:10]}; give the path "
+            "of one"
+        )
+    return found[0]
+
+
+def find_all(path: str | Path, names: Sequence[str]) -> list[Path]:
+    """The file itself, or all files in the folder that match the first of `names` that occurs.
 
     Raises:
         MissingInputError: nothing is there, or nothing of these names.
     """
     path = Path(path)
     if path.is_file():
-        return path
+        return [path]
     if not path.exists():
         raise MissingInputError(
             f"{path}: no such file or folder; expected one of {', '.join(names)}"
@@ -32,7 +48,7 @@ def find(path: str | Path, names: Sequence[str]) -> Path:
     for name in names:
         found = sorted(path.glob(name))
         if found:
-            return found[0]
+            return found
     there = sorted(p.name for p in path.iterdir())[:10]
     raise MissingInputError(f"{path}: holds none of {', '.join(names)}; it holds {there}")
 

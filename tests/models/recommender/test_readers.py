@@ -162,6 +162,70 @@ def test_tables_reject_wrong_arity_and_bad_values(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz"])
+def test_tables_list_rejects_by_the_line_that_an_editor_shows(tmp_path: Path, suffix: str) -> None:
+    lines = [
+        "who,what,when",
+        "u1,i1,1",
+        "",  # a blank line
+        "u2,i2",
+        '"u,3",i3,x',
+        '"u4","i',  # a quoted line break
+        '4",4',
+        "u5,,5",
+        "u6,i6,6,7",
+        "u7,i7,y",
+    ]
+    path = tmp_path / f"t.{suffix}"
+    text = ("\n".join(lines) + "\n").encode()
+    path.write_bytes(gzip.compress(text) if suffix.endswith("gz") else text)
+    rejects = tmp_path / "r.csv"
+    frame = TableReader(path, MAP, rejects, max_reject_share=1.0).read()
+    assert pairs(frame) == [("u1", "i1"), ("u4", "i\n4")]
+    listed = pl.read_csv(rejects).sort("line")
+    assert listed["line"].to_list() == [4, 5, 8, 9, 10]
+    assert listed["text"].to_list() == ["u2,i2", "u,3,i3,x", "u5,,5", "u6,i6,6,7", "u7,i7,y"]
+
+
+def test_a_folder_of_tables_is_read_whole(tmp_path: Path) -> None:
+    for day, rows in (("01", ["a", "b"]), ("02", ["c", ""])):
+        folder = tmp_path / "t" / f"date=2026-01-{day}"
+        folder.mkdir(parents=True)
+        frame = pl.DataFrame({"who": ["u"] * 2, "what": rows, "when": [1, 2]})
+        frame.write_parquet(folder / "part.parquet")
+    rejects = tmp_path / "r.csv"
+    frame = TableReader(tmp_path / "t", MAP, rejects, max_reject_share=0.5).read()
+    assert pairs(frame) == [("u", "a"), ("u", "b"), ("u", "c")]
+    (bad,) = pl.read_csv(rejects).rows(named=True)
+    assert bad["line"] == 2
+    assert "2026-01-02" in bad["source"]
+
+
+def test_several_candidates_are_not_guessed_between(tmp_path: Path) -> None:
+    for name in ("one.txt", "two.txt"):
+        (tmp_path / name).write_text("1 2\n")
+    with pytest.raises(DataError, match=r"2 such files.*one\.txt.*two\.txt"):
+        SequenceReader(tmp_path, tmp_path / "r.csv").read()
+
+
+def test_iso_times_in_several_forms(tmp_path: Path) -> None:
+    times = [
+        "2026-01-01T12:00:00Z",
+        "2026-01-01",
+        "2026-01-01 12:00:00",
+        "2026-01-01T13:00:00+01:00",
+    ]
+    path = tmp_path / "t.csv"
+    path.write_text("who,what,when\n" + "".join(f"u,i{n},{t}\n" for n, t in enumerate(times)))
+    read = TableReader(path, MAP, tmp_path / "r.csv", time_unit="iso").read()
+    assert read["timestamp"].dt.hour().to_list() == [12, 0, 12, 12]
+
+
+def test_an_unknown_time_unit_names_those_that_are_accepted(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"'minutes'; s, ms, us, iso"):
+        TableReader(tmp_path, MAP, tmp_path / "r.csv", time_unit="minutes").read()  # type: ignore[arg-type]
+
+
 def test_tables_name_a_missing_column_and_a_broken_file(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("who,when\n1,2\n")
