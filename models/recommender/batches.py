@@ -17,10 +17,20 @@ class RunBatches(IterableDataset[Tensor]):
     Runs are shuffled, then sorted by length within pools of `pool` batches, then the batches are
     shuffled: lengths in a batch are alike, which saves most of the padding, and the order stays
     random. Under distributed training each rank takes every n-th batch of the same order.
+
+    Args:
+        reshuffle: false gives every epoch the order of the first.
     """
 
     def __init__(
-        self, runs: Histories, batch_size: int, pool: int, seed: int, rank: int = 0, world: int = 1
+        self,
+        runs: Histories,
+        batch_size: int,
+        pool: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        reshuffle: bool = True,
     ) -> None:
         self.runs = runs
         self.batch_size = batch_size
@@ -28,6 +38,7 @@ class RunBatches(IterableDataset[Tensor]):
         self.seed = seed
         self.rank = rank
         self.world = world
+        self.reshuffle = reshuffle
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -38,7 +49,8 @@ class RunBatches(IterableDataset[Tensor]):
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[Tensor]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        epoch = self.epoch if self.reshuffle else 0
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         order = torch.randperm(len(self.runs), generator=generator)
         lengths = self.runs.lengths.cpu()
         for chunk in order.split(self.batch_size * self.pool):

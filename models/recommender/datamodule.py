@@ -159,6 +159,8 @@ class InteractionsDataModule(lightning.LightningDataModule):
             self.seed,
             rank=trainer.global_rank if trainer else 0,
             world=trainer.world_size if trainer else 1,
+            # Overfitting wants the same batches again, which Lightning cannot see to here.
+            reshuffle=not (trainer and trainer.overfit_batches),
         )
         return DataLoader(batches, batch_size=None)
 

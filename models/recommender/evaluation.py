@@ -103,7 +103,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Rank the target of every question among all items but those in its history.
 
-    Ties count half: an all-equal scorer gets the middle rank, not the first.
+    Ties count half: an all-equal scorer gets the middle rank, not the first. A target without a
+    number for its score, as of a model that diverged, takes the last rank.
     """
     ranks = []
     shown = torch.zeros(len(ks), task.n_items + 1, dtype=torch.bool, device=task.targets.device)
@@ -117,7 +118,9 @@ def evaluate(
         scores[:, 0] = -torch.inf
         greater = (scores > target_scores).sum(1)
         ties = (scores == target_scores).sum(1) - 1
-        ranks.append(greater + ties.div(2, rounding_mode="floor"))
+        rank = greater + ties.div(2, rounding_mode="floor")
+        # NaN is neither above nor equal to anything: without this it would rank before the first.
+        ranks.append(rank.masked_fill(target_scores[:, 0].isnan(), task.n_items - 1))
         top = scores.topk(min(max(ks), task.n_items), dim=1).indices
         for i, k in enumerate(ks):
             shown[i, top[:, :k].flatten()] = True

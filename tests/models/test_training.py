@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import polars as pl
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -173,6 +174,12 @@ def test_every_loss_and_block_trains(
 @pytest.mark.parametrize("debug", ["fdr", "overfit", "profiler"])
 def test_debug_modes(sequences: Path, tmp_path: Path, debug: str) -> None:
     assert "ndcg@10" in train(config(sequences, tmp_path, f"debug={debug}"))
+
+
+def test_overfitting_sees_the_same_batch_until_it_knows_it(sequences: Path, tmp_path: Path) -> None:
+    train(config(sequences, tmp_path, "debug=overfit", "trainer.max_epochs=100", "seed=7"))
+    logged = pl.read_csv(tmp_path / "csv" / "metrics.csv")["train_loss_epoch"].drop_nulls()
+    assert logged[-1] < 0.1 * logged[0]
 
 
 @pytest.mark.parametrize(

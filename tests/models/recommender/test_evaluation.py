@@ -57,6 +57,15 @@ def test_a_constant_scorer_gets_the_middle_not_the_top() -> None:
     assert metrics["hit_rate@10"] == 0.0
 
 
+def test_a_diverged_model_gets_the_last_rank_not_the_first() -> None:
+    task = leave_last_out([[0, i] for i in range(1, 100)])
+    metrics = evaluate(
+        lambda h: torch.full((len(h), task.n_items + 1), torch.nan), task, max_length=5
+    )
+    assert metrics["mrr"] == pytest.approx(1 / task.n_items)
+    assert metrics["ndcg@20"] == 0.0
+
+
 def test_coverage_counts_distinct_shown_items() -> None:
     task = leave_last_out([[0, 1], [2, 3], [4, 5]])
     always = torch.arange(task.n_items + 1).float()
