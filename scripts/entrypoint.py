@@ -2,8 +2,9 @@
 
 `@entrypoint("train")` runs a function on `configs/train.yaml` and the command line's overrides.
 A key or choice that does not exist names the nearest that does. Exit codes follow sysexits.h:
-2 for a wrong command line; an exception's own `exit_code` (65 bad data, 66 no input, 69 a service
-is unavailable, …), whose message is all that is printed; 1 with a traceback for a defect of ours.
+2 for a wrong command line; 78 for a value that a part of the program refuses; an exception's own
+`exit_code` (65 bad data, 66 no input, 69 a service is unavailable, …), whose message is all that is
+printed; 1 with a traceback for a defect of ours.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+EX_CONFIG = 78
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 _KEY = re.compile(r"(?:Could not override|Key) '([^']+)'")
@@ -117,6 +119,14 @@ def _chain(error: BaseException | None) -> Iterator[Any]:
         error = error.__cause__ or error.__context__
 
 
+def _refused(error: InstantiationException) -> str:
+    """What a part that could not be built said, and which config key asked for it."""
+    parts = [e for e in _chain(error) if not isinstance(e, InstantiationException)]
+    reason = str(parts[-1]) if parts else str(error).splitlines()[0]
+    key = re.search(r"full_key: (\S+)", str(error))
+    return f"{reason} (config key {key.group(1)})" if key else reason
+
+
 def entrypoint(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
     """Decorate `main(cfg)` of a script; the result is called without arguments."""
 
@@ -133,13 +143,20 @@ def entrypoint(config_name: str) -> Callable[[Callable[[DictConfig], object]], C
                 sys.exit(130)
             except Exception as error:
                 known = next((e for e in _chain(error) if hasattr(e, "exit_code")), None)
-                if known is None:
-                    traceback.print_exc()  # a defect of ours: show where
-                    sys.exit(1)
-                print(f"error: {known}", file=sys.stderr)
-                sys.exit(known.exit_code)
+                if known is not None:
+                    print(f"error: {known}", file=sys.stderr)
+                    sys.exit(known.exit_code)
+                if isinstance(error, InstantiationException):
+                    print(f"error: {_refused(error)}", file=sys.stderr)
+                    sys.exit(EX_CONFIG)
+                traceback.print_exc()  # a defect of ours: show where
+                sys.exit(1)
 
         def run() -> None:
+            for flag in {"-m", "--multirun"}.intersection(sys.argv):
+                # Hydra's parser takes overrides on one side of a flag only.
+                sys.argv.remove(flag)
+                sys.argv.insert(1, flag)
             overrides = [a for a in sys.argv[1:] if "=" in a and not a.startswith("-")]
             if any(a in ("-m", "--multirun") for a in sys.argv[1:]):
                 overrides = first_of_each(overrides)

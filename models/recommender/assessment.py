@@ -32,18 +32,18 @@ class RecommenderAssessment:
     """Measure a model and its floors on the test task.
 
     Args:
-        floors: name → floor; a floor of None is left out.
+        floors: name → floor; a floor of None is left out, and None leaves out all.
         ks: list lengths of the metrics.
         batch_size: histories ranked at once.
     """
 
-    floors: Mapping[str, Floor | None]
+    floors: Mapping[str, Floor | None] | None
     ks: Sequence[int]
     batch_size: int
 
     def __call__(self, model: nn.Module, data: InteractionsDataModule) -> Report:
         report = Report(model={}, data=data.describe())
-        for name, floor in self.floors.items():
+        for name, floor in (self.floors or {}).items():
             if floor is not None:
                 report.floors[name] = self._floor(name, floor, data)
         model.eval()
@@ -55,7 +55,21 @@ class RecommenderAssessment:
             ks=self.ks,
             batch_size=self.batch_size,
         )
+        self._compare(report)
         return report
+
+    def _compare(self, report: Report) -> None:
+        """Say it aloud where a floor is at least as good: the table alone is easily skimmed."""
+        metric = f"ndcg@{max(self.ks)}"
+        best = max(report.floors, key=lambda name: report.floors[name][metric], default=None)
+        if best is not None and report.floors[best][metric] >= report.model[metric]:
+            log.warning(
+                "the model's %s %.4f does not beat the floor %s, %.4f: it is not ready to serve",
+                metric,
+                report.model[metric],
+                best,
+                report.floors[best][metric],
+            )
 
     def _floor(self, name: str, floor: Floor, data: InteractionsDataModule) -> Metrics:
         started = time.perf_counter()

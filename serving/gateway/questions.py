@@ -37,6 +37,8 @@ def parse_n(value: Any, limits: Limits) -> int:
     try:
         if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
             raise ValueError
+        if isinstance(value, str) and "_" in value:  # Python's own: 1_0 is 10
+            raise ValueError
         n = int(value)
     except (TypeError, ValueError):
         n = 0
@@ -93,20 +95,33 @@ def _question(row: Any, index: int, limits: Limits) -> UserQuestion:
         history = row.get("history")
         if history is None:
             return UserQuestion(parse_user(row.get("user_id")), None, n)
-        if (
-            not isinstance(history, list)
-            or not all(isinstance(i, str) for i in history)
-            or len(history) > limits.max_history
-        ):
+        if row.get("user_id") is not None:
             raise Problem(
                 422,
-                "invalid-history",
-                f"history is {type(history).__name__} of {len(history)}"
-                if isinstance(history, list)
-                else f"history is {history!r:.40}",
-                accepted=f"a list of at most {limits.max_history} item id strings",
+                "invalid-request",
+                "it has both user_id and history",
+                accepted="user_id, or a history instead of the stored one",
             )
+        _check_history(history, limits)
         return UserQuestion(None, history, n)
     except Problem as problem:
         problem.detail = f"requests[{index}]: {problem.detail}"
         raise
+
+
+def _check_history(history: Any, limits: Limits) -> None:
+    if not isinstance(history, list):
+        found = f"history is {history!r:.40}"
+    elif len(history) > limits.max_history:
+        found = f"history has {len(history)} items"
+    else:
+        wrong = next(((i, v) for i, v in enumerate(history) if not isinstance(v, str)), None)
+        if wrong is None:
+            return
+        found = f"history[{wrong[0]}] is {wrong[1]!r:.40}"
+    raise Problem(
+        422,
+        "invalid-history",
+        found,
+        accepted=f"a list of at most {limits.max_history} item id strings",
+    )

@@ -145,8 +145,7 @@ class Recommender:
             ranking = await self._rank.submit(Question(served.history[-self.max_history :], k))
         except NotAnswerableError:
             return self._fallback("no_known_items", served)
-        except ModelUnavailableError as error:
-            log.warning("model unavailable: %s", error)
+        except ModelUnavailableError:
             return self._fallback("model_unavailable", served)
         return Answer(ranking, "model", None, served)
 
@@ -165,7 +164,8 @@ class Recommender:
         started = time.perf_counter()
         try:
             answers = await self.model.rank(questions)
-        except ModelUnavailableError:
+        except ModelUnavailableError as error:
+            log.warning("model unavailable for %d questions: %s", len(questions), error)
             self.breaker.failure()
             raise
         finally:

@@ -220,8 +220,18 @@ def test_two_processes_train_one_model(sequences: Path, tmp_path: Path) -> None:
 
 
 def test_bf16_trains_on_a_cpu(sequences: Path, tmp_path: Path) -> None:
-    cfg = config(sequences, tmp_path, "trainer.precision=bf16-mixed", "export=none")
+    cfg = config(
+        sequences, tmp_path, "trainer.precision=bf16-mixed", "export=none", "evaluation.floors=null"
+    )
     assert 0 <= train(cfg)["ndcg@10"] <= 1
+    assert json.loads((tmp_path / "metrics.json").read_text())["floors"] == {}
+
+
+def test_a_model_below_its_floors_is_called_so(
+    sequences: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(config(sequences, tmp_path, "trainer.max_epochs=1", "optimizer.lr=0", "export=none"))
+    assert "does not beat the floor markov" in caplog.text
 
 
 @pytest.mark.gpu

@@ -108,13 +108,23 @@ def test_a_missing_file_ends_with_its_code_and_no_traceback(tmp_path: Path) -> N
     assert "Traceback" not in result.stderr
 
 
+def test_a_refused_value_names_itself_and_its_key_without_a_traceback(tmp_path: Path) -> None:
+    result = run(
+        "scripts/train.py", "data=sequences", f"data.path={tmp_path}", f"output_dir={tmp_path}/o",
+        "datamodule.segments=some",
+    )  # fmt: skip
+    assert result.returncode == 78
+    assert result.stderr.endswith("not 'some' (config key datamodule)\n")
+    assert "Traceback" not in result.stderr
+
+
 @pytest.mark.slow
 def test_optuna_sweeps_by_validation(tmp_path: Path) -> None:
     data = tmp_path / "rings.txt"
     rows = ([f"u{u}", *(f"i{(u + n) % 30}" for n in range(5 + u % 9))] for u in range(40))
     data.write_text("".join(" ".join(row) + "\n" for row in rows))
     result = run(
-        "scripts/train.py", "-m", "hparams_search=optuna", "data=sequences", f"data.path={data}",
+        "scripts/train.py", "hparams_search=optuna", "-m", "data=sequences", f"data.path={data}",
         f"output_dir={tmp_path / 'sweep'}", f"paths.root={tmp_path}", "hydra.sweeper.n_trials=2",
         "trainer.max_epochs=1", "datamodule.max_length=8", "export=none", "threads=1",
         "hydra.sweeper.params={optimizer.lr: 'interval(0.001, 0.01)'}", "logger=none",

@@ -117,6 +117,13 @@ async def test_bad_queries_say_what_is_accepted(
         (b'{"requests": [{"user_id": "u1"}, 7]}', "application/json", 422, "requests[1]"),
         (b'{"requests": [{"user_id": "u1", "n": true}]}', "application/json", 422, "requests[0]"),
         (b'{"requests": [{"history": "i1"}]}', "application/json", 422, "requests[0]: history"),
+        (b'{"requests": [{"history": ["i1", 2]}]}', "application/json", 422, "history[1] is 2"),
+        (
+            b'{"requests": [{"user_id": "u1", "history": ["i1"]}]}',
+            "application/json",
+            422,
+            "both user_id and history",
+        ),
         (b" " * 200_000, "application/json", 413, "100000 bytes"),
     ],
 )
