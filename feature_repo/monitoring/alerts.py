@@ -93,13 +93,22 @@ class Limits:
         ):
             text = f"{nulls:.1%} nulls; {usual:.1%} in the baseline"
             yield Alert(view, feature.name, "nulls", "warning", text)
-        if before and after and before.outliers and after.outliers:
-            for kind, was, now in zip(
-                ("robust z", "IQR"), before.outliers, after.outliers, strict=True
-            ):
-                if now - was > self.outlier_increase:
-                    text = f"{now:.1%} outliers by {kind}; {was:.1%} in the baseline"
-                    yield Alert(view, feature.name, "outliers", "warning", text)
+        if drift.level in ("none", "unknown"):  # values that moved are outliers too: one finding
+            yield from self._outliers(view, feature)
+
+    def _outliers(self, view: str, feature: FeatureState) -> Iterator[Alert]:
+        was = feature.baseline.outliers if feature.baseline else None
+        now = feature.current.outliers if feature.current else None
+        if (
+            was
+            and now
+            and max(n - w for n, w in zip(now, was, strict=True)) > self.outlier_increase
+        ):
+            text = (
+                f"outliers: {now[0]:.1%} by robust z, {now[1]:.1%} by IQR; "
+                f"{was[0]:.1%} and {was[1]:.1%} in the baseline"
+            )
+            yield Alert(view, feature.name, "outliers", "warning", text)
 
     def _skew(self, report: Report) -> Iterator[Alert]:
         for feature in report.skew.features:

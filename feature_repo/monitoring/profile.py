@@ -119,7 +119,7 @@ class Baseline:
             return cls(content["source"], views)
         except OSError as error:
             raise BaselineError(
-                f"{path}: no baseline file ({error.strerror}); make one with baseline.save={path}"
+                f"{path}: no baseline file ({error.strerror}); make one with save_baseline={path}"
             ) from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise BaselineError(f"{path} is not a baseline file ({error!r})") from error

@@ -1,7 +1,9 @@
 """The feature values in the prediction log: what models were really given.
 
-Each answer's `features` is a JSON object, "view:feature" → value. Values are read without a loop
-over rows; a value of another type than its feature's stays visible as text.
+Each answer's `features` is a JSON object, "view:feature" → value, and `feature_timestamp` is the
+newest moment of what was read. It is null where a caller brought the values along: those answers
+are left out, for the store did not give them. Values are read without a loop over rows; a value of
+another type than its feature's stays visible as text.
 """
 
 from __future__ import annotations
@@ -68,9 +70,12 @@ class PredictionLog:
             if "features" not in schema:
                 return None
             keys = [k for k in self.keys if k in schema]
+            read = pl.col("features").is_not_null()
+            if "feature_timestamp" in schema:
+                read &= pl.col("feature_timestamp").is_not_null()
             return (
-                lazy.select("request_id", "timestamp", *keys, "features")
-                .filter(pl.col("features").is_not_null())
+                lazy.filter(read)
+                .select("request_id", "timestamp", *keys, "features")
                 .top_k(self.max_rows, by="timestamp")
                 .collect(engine="streaming")
             )
