@@ -11,7 +11,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -124,6 +124,14 @@ def chosen(names: Sequence[str] | None) -> list[View]:
 TASKS = {"features": features, "quarantine": quarantine}
 
 
+def task_of(name: str) -> Callable[[DictConfig, Sequence[View]], None]:
+    """Raises: TaskError."""
+    if name not in TASKS:
+        near = difflib.get_close_matches(name, TASKS, n=1) or TASKS
+        raise TaskError(f"no task {name!r}; nearest: {', '.join(near)}")
+    return TASKS[name]
+
+
 def with_task(arguments: list[str]) -> list[str]:
     """A bare first word is the task."""
     if arguments and re.fullmatch(r"\w+", arguments[0]):
@@ -134,12 +142,11 @@ def with_task(arguments: list[str]) -> list[str]:
 @entrypoint("monitor")
 def main(cfg: DictConfig) -> None:
     """Run one of the tasks."""
-    if cfg.task not in TASKS:
-        raise TaskError(f"no task {cfg.task!r}; there are {', '.join(TASKS)}")
+    task = task_of(cfg.task)
     output = Path(cfg.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(cfg, output / "config.yaml", resolve=True)
-    TASKS[cfg.task](cfg, chosen(list(cfg.views) if cfg.views else None))
+    task(cfg, chosen(list(cfg.views) if cfg.views else None))
 
 
 if __name__ == "__main__":

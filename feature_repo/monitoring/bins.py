@@ -40,23 +40,24 @@ class Bins:
         middle = [f"{a}–{b}" for a, b in pairwise(edges)]
         return ["null", f"≤{edges[0]}", *middle, f">{edges[-1]}"]
 
-    def count(self, column: pl.Series) -> Counts:
-        """Rows in each bin, [B]."""
+    def place(self, column: pl.Series) -> Counts:
+        """The number of each row's bin."""
         values = measured(column, self.of)
-        nulls = values.null_count()
         known = values.drop_nulls()
-        size = len(self.labels)
+        last = len(self.labels) - 1
         if self.values is not None:
-            places = known.replace_strict(
-                list(self.values),
-                list(range(1, size - 1)),
-                default=size - 1,
-                return_dtype=pl.Int64,
+            found = known.replace_strict(
+                list(self.values), list(range(1, last)), default=last, return_dtype=pl.Int64
             ).to_numpy()
         else:
-            places = 1 + np.searchsorted(np.asarray(self.edges or ()), known.to_numpy(), "left")
-        counts: Counts = np.bincount(places, minlength=size).astype(np.int64)
-        counts[0] = nulls
+            found = 1 + np.searchsorted(np.asarray(self.edges or ()), known.to_numpy(), "left")
+        places: Counts = np.zeros(len(values), np.int64)
+        places[values.is_not_null().to_numpy()] = found
+        return places
+
+    def count(self, places: Counts) -> Counts:
+        """Rows in each bin, [B]."""
+        counts: Counts = np.bincount(places, minlength=len(self.labels)).astype(np.int64)
         return counts
 
 

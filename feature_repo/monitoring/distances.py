@@ -51,8 +51,7 @@ def noise(baseline: Counts, current: Counts, alpha: float, draws: int, seed: int
     """The permutation null: all rows mixed, and dealt out again into samples of the same sizes.
 
     Dealing rows in bins is a draw from the multivariate hypergeometric distribution, so that no row
-    is touched. Rows are taken to be exchangeable: rows of few keys that change slowly are fewer
-    independent observations than this counts.
+    is touched. Rows are taken to be independent: give counts of `effective` rows where they aren't.
     """
     pooled = baseline + current
     rng = np.random.default_rng(seed)
@@ -65,6 +64,37 @@ def noise(baseline: Counts, current: Counts, alpha: float, draws: int, seed: int
         float(np.quantile(psi(rest, dealt), high)),
         float(np.quantile(jensen_shannon(rest, dealt), high)),
     )
+
+
+def design_effect(places: Counts, blocks: Counts, bins: int) -> float:
+    """How many rows are worth one independent row, at least 1.
+
+    Measurements of one machine on one day resemble one another; a thousand of them say less than a
+    thousand of as many machines. The mean design effect of the shares of bins, with a block as one
+    observation: J. N. K. Rao and A. J. Scott, The analysis of categorical data from complex sample
+    surveys, 1981. Likeness between blocks is not seen.
+
+    Args:
+        places: each row's bin.
+        blocks: each row's block, from 0.
+    """
+    rows, number = len(places), int(blocks.max()) + 1 if len(blocks) else 0
+    if number < 2 or number == rows:
+        return 1.0
+    table = np.bincount(blocks * bins + places, minlength=number * bins).reshape(number, bins)
+    table = table[:, table.sum(axis=0) > 0]
+    shares = table.sum(axis=0) / rows
+    if len(shares) < 2:
+        return 1.0
+    off = table - table.sum(axis=1, keepdims=True) * shares
+    spread = (off.astype(np.float64) ** 2).sum(axis=0) * number / (number - 1)
+    return max(1.0, float((spread / (rows * shares)).sum() / (len(shares) - 1)))
+
+
+def effective(counts: Counts, effect: float) -> Counts:
+    """As many independent rows as `counts` are worth."""
+    fewer: Counts = np.rint(counts / effect).astype(np.int64)
+    return fewer
 
 
 def _shares(counts: NDArray[np.number]) -> Floats:

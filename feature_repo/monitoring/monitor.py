@@ -21,6 +21,7 @@ from feature_repo.monitoring.profile import (
     BaselineError,
     Profile,
     Profiling,
+    blocks_of,
     named_window,
     profile_view,
 )
@@ -166,12 +167,13 @@ class FeatureMonitor:
         self, view: View, profiles: dict[str, Profile], after: pl.DataFrame
     ) -> tuple[FeatureState, ...]:
         states = []
+        blocks = blocks_of(view, after)
         for feature in view.features:
             before, column = profiles.get(feature.name), after[feature.name]
             if before is None or after.is_empty():
-                current = self.profiling(column) if len(after) else None
+                current = self.profiling(column, blocks) if len(after) else None
                 states.append(FeatureState(feature.name, before, current, _NO_DRIFT))
                 continue
-            current = self.profiling.like(column, before)
+            current = self.profiling.like(column, before, blocks)
             states.append(FeatureState(feature.name, before, current, self.drift(before, current)))
         return tuple(states)

@@ -16,8 +16,9 @@ from typing import Any
 import polars as pl
 
 from feature_repo.monitoring.bins import Bins, choose_bins, measured
+from feature_repo.monitoring.distances import Counts, design_effect
 from feature_repo.monitoring.outliers import Fences
-from feature_repo.view import View
+from feature_repo.view import TIME, View
 
 
 class BaselineError(ValueError):
@@ -34,12 +35,14 @@ class Profile:
         counts: rows in each of `bins`.
         fences: of its outliers; None for what is not a number.
         outliers: share outside by robust z, by quartiles; None likewise.
+        effect: rows that are worth one independent row; see `design_effect`.
     """
 
     bins: Bins
     counts: tuple[int, ...]
     fences: Fences | None = None
     outliers: tuple[float, float] | None = None
+    effect: float = 1.0
 
     @property
     def rows(self) -> int:
@@ -65,18 +68,19 @@ class Profiling:
     z: float = 3.5
     reach: float = 3.0
 
-    def __call__(self, column: pl.Series) -> Profile:
+    def __call__(self, column: pl.Series, blocks: Counts | None = None) -> Profile:
+        """Args: blocks: number of each row's block of rows that may resemble one another."""
         bins = choose_bins(column, self.bins, self.max_values)
-        return self._with(column, bins, self._fences(column, bins))
+        return self._with(column, blocks, bins, self._fences(column, bins))
 
-    def like(self, column: pl.Series, baseline: Profile) -> Profile:
+    def like(self, column: pl.Series, baseline: Profile, blocks: Counts | None = None) -> Profile:
         """The profile in a baseline's bins and fences.
 
         Raises:
             BaselineError: the baseline is of a column of another type.
         """
         try:
-            return self._with(column, baseline.bins, baseline.fences)
+            return self._with(column, blocks, baseline.bins, baseline.fences)
         except (pl.exceptions.PolarsError, AttributeError, TypeError, ValueError) as error:
             raise BaselineError(
                 f"the baseline of {column.name} does not fit its type, {column.dtype}; "
@@ -88,10 +92,14 @@ class Profiling:
             return None
         return Fences.of(measured(column, bins.of), self.z, self.reach)
 
-    def _with(self, column: pl.Series, bins: Bins, fences: Fences | None) -> Profile:
-        counts = tuple(int(n) for n in bins.count(column))
+    def _with(
+        self, column: pl.Series, blocks: Counts | None, bins: Bins, fences: Fences | None
+    ) -> Profile:
+        places = bins.place(column)
+        counts = tuple(int(n) for n in bins.count(places))
         outliers = fences.shares(measured(column, bins.of)) if fences else None
-        return Profile(bins, counts, fences, outliers)
+        effect = 1.0 if blocks is None else design_effect(places, blocks, len(counts))
+        return Profile(bins, counts, fences, outliers, effect)
 
 
 @dataclass(frozen=True)
@@ -129,7 +137,15 @@ def profile_view(profiling: Profiling, view: View, rows: pl.DataFrame) -> dict[s
     """Profiles of all features; none without rows."""
     if rows.is_empty():
         return {}
-    return {f.name: profiling(rows[f.name]) for f in view.features}
+    blocks = blocks_of(view, rows)
+    return {f.name: profiling(rows[f.name], blocks) for f in view.features}
+
+
+def blocks_of(view: View, rows: pl.DataFrame) -> Counts:
+    """A key's rows of one day are a block."""
+    block = pl.struct(view.key, pl.col(TIME).dt.date()).hash()
+    numbers: Counts = rows.select(block.rank("dense").cast(pl.Int64) - 1).to_series().to_numpy()
+    return numbers
 
 
 def named_window(start: datetime, end: datetime) -> str:
@@ -148,4 +164,5 @@ def _profile(content: Mapping[str, Any]) -> Profile:
         tuple(content["counts"]),
         Fences(**fences) if fences else None,
         tuple(outliers) if outliers else None,
+        content["effect"],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import distance
 
-from feature_repo.monitoring.distances import jensen_shannon, noise, psi
+from feature_repo.monitoring.distances import design_effect, jensen_shannon, noise, psi
 from feature_repo.monitoring.drift import Drift, DriftTest
 from feature_repo.monitoring.profile import Profile, Profiling
 
@@ -105,6 +106,47 @@ def test_planted_drift_is_found(seed: int, size: int) -> None:
         "x", [None if hole else x for x, hole in zip(before, rng.random(size) < 0.3, strict=True)]
     )
     assert compared(before, holes).level == "major"
+
+
+def machines(rng: np.random.Generator, days: int) -> tuple[pl.Series, np.ndarray[Any, Any]]:
+    """Ten machines, measured every five minutes, each day about a level of its own."""
+    level = np.repeat(rng.normal(size=10 * days), 288)
+    return pl.Series("cpu", level + 0.2 * rng.normal(size=len(level))), np.repeat(
+        np.arange(10 * days), 288
+    )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rows_that_resemble_one_another_do_not_alarm(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    (before, its_blocks), (after, blocks) = machines(rng, 7), machines(rng, 7)
+    profiling, test = Profiling(), DriftTest()
+    baseline = profiling(before, its_blocks)
+    assert 30 < baseline.effect < 288
+    drift = test(baseline, profiling.like(after, baseline, blocks))
+    assert drift.level == "none"
+    moved = test(baseline, profiling.like(after + 2.5, baseline, blocks))
+    assert moved.level == "major"
+
+
+def test_as_independent_rows_they_would() -> None:
+    levels = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        before, after = machines(rng, 7)[0], machines(rng, 7)[0]
+        levels.append(compared(before, after).level)
+    assert set(levels) != {"none"}
+
+
+def test_the_design_effect_by_hand() -> None:
+    places = np.array([0, 0, 0, 1, 1, 1])
+    alike = np.array([0, 0, 0, 1, 1, 1])
+    # Each block is off by 3 × ½ in both bins: (2.25 + 2.25) × 2/1 / (6 × ½), summed, over 2 − 1.
+    assert design_effect(places, alike, 2) == pytest.approx(2 * 9 / 3)
+    mixed = np.array([0, 1, 2, 0, 1, 2])
+    assert design_effect(places, mixed, 2) == 1
+    assert design_effect(places, np.arange(6), 2) == 1
+    assert design_effect(np.zeros(6, int), alike, 2) == 1
 
 
 def test_a_small_difference_in_many_rows_is_no_alarm() -> None:
