@@ -27,6 +27,7 @@ from feature_repo.dates import Dates
 from feature_repo.engines import Engine
 from feature_repo.metadata import METADATA, connect
 from feature_repo.quality.rules import check, quarantine
+from feature_repo.quality.schema import polars_schema
 from feature_repo.sources import Partition, RawTable
 from feature_repo.store import StoreError
 from feature_repo.view import CREATED, DAY, TIME, View
@@ -219,7 +220,7 @@ class Computation:
         """Each key's newest row of the days before `first`."""
         files = [f for d, f in view_files(view, self.folder) if d is not None and d < first]
         if not files:
-            columns = _polars_schema(view)
+            columns = polars_schema(view)
             return self.engine.arrow(pl.DataFrame(schema=columns).to_arrow())
         table = self.engine.read(files)
         newest = ibis.window(group_by=view.key, order_by=[ibis.desc(TIME), ibis.desc(CREATED)])
@@ -324,29 +325,9 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
 
 
-_POLARS = {
-    "String": pl.String(),
-    "Int64": pl.Int64(),
-    "Float64": pl.Float64(),
-    "Bool": pl.Boolean(),
-}
-
-
-def _polars_type(dtype: Any) -> pl.DataType:
-    base = getattr(dtype, "base_type", None)
-    return pl.List(_polars_type(base)) if base is not None else _POLARS[str(dtype)]
-
-
-def _polars_schema(view: View) -> dict[str, pl.DataType]:
-    """The columns of a view's offline table."""
-    moment = pl.Datetime("us", "UTC")
-    features = {f.name: _polars_type(f.dtype) for f in view.features}
-    return {view.key: pl.String(), **features, TIME: moment, CREATED: moment}
-
-
 def _typed(view: View, files: list[Path], created: datetime) -> pl.DataFrame:
     """The rows of some files in the view's own types, ordered by key and time."""
-    schema = _polars_schema(view)
+    schema = polars_schema(view)
     if not files:
         return pl.DataFrame(schema=schema)
     rows = pl.concat([pl.read_parquet(f, hive_partitioning=False) for f in files])

@@ -60,6 +60,8 @@ class View:
         freshness: the age of the newest row that the team promises to stay below (the SLO).
         ttl: an older value is null, offline and online; zero: values do not age.
         retention: offline rows older than this may be deleted; None keeps them.
+        rules: comparisons between columns that every row keeps, such as `views_1d <= views_7d`;
+            see `feature_repo/quality/comparisons.py`.
         pushed: events update it between computations, through the push source `<name>_push`.
         version: raised by hand for a breaking change (type, key, removed feature). Version 1 is
             called `name`, later ones `name_v2`, …, so that both can be served side by side.
@@ -80,6 +82,7 @@ class View:
     freshness: timedelta = timedelta(days=2)
     ttl: timedelta = timedelta(0)
     retention: timedelta | None = None
+    rules: tuple[str, ...] = ()
     pushed: bool = False
     version: int = 1
     tags: dict[str, str] = field(default_factory=dict)

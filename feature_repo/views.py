@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from feature_repo.entities import item, source, user
+from feature_repo.quality.comparisons import nested
 from feature_repo.transformations.item_content import item_content
 from feature_repo.transformations.item_review_sentiment import item_review_sentiment
 from feature_repo.transformations.item_statistics import item_statistics
@@ -43,6 +44,7 @@ USER_HISTORY = View(
     description="What a user touched, as of the last touch; events extend it within a second.",
     chained=True,
     settings=("history_length", "collapse_repeats"),
+    rules=("1 <= len(item_ids) <= length",),
     pushed=True,
 )
 USER_STATISTICS = View(
@@ -66,6 +68,10 @@ USER_STATISTICS = View(
     description="What a user did in the last 1, 7 and 30 days; a row whenever a value changes.",
     lookback=max(WINDOWS),
     retention=timedelta(days=730),
+    rules=(
+        *nested(("views", "adds", "orders", "active_days", "spend"), WINDOWS),
+        *(f"active_days_{days}d <= {days}" for days in WINDOWS),
+    ),
 )
 USER_COUNTERS = View(
     name="user_counters",
@@ -104,6 +110,7 @@ ITEM_STATISTICS = View(
     description="How an item did in the last 1, 7 and 30 days; a row whenever a value changes.",
     lookback=max(WINDOWS),
     retention=timedelta(days=730),
+    rules=nested(("times_viewed", "times_added", "times_ordered", "visitor_days"), WINDOWS),
 )
 ITEM_CONTENT = View(
     name="item_content",
@@ -146,6 +153,7 @@ ITEM_REVIEW_SENTIMENT = View(
     sources=("reviews",),
     description="What reviews of the last 7, 30 and 90 days say; a row whenever a value changes.",
     lookback=max(REVIEW_WINDOWS),
+    rules=nested(("reviews",), REVIEW_WINDOWS),
 )
 TELEMETRY_WINDOWS = View(
     name="telemetry_windows",
@@ -164,6 +172,10 @@ TELEMETRY_WINDOWS = View(
     freshness=timedelta(hours=1),
     ttl=timedelta(hours=1),
     retention=timedelta(days=90),
+    rules=tuple(
+        f"{metric}_mean_15m <= {metric}_max_15m <= {metric}_max_60m"
+        for metric in ("cpu", "memory", "latency_ms", "errors", "requests")
+    ),
 )
 
 VIEWS: tuple[View, ...] = (
