@@ -160,7 +160,7 @@ class InteractionsDataModule(lightning.LightningDataModule):
             rank=trainer.global_rank if trainer else 0,
             world=trainer.world_size if trainer else 1,
             # Overfitting wants the same batches again, which Lightning cannot see to here.
-            reshuffle=not (trainer and trainer.overfit_batches),
+            reshuffle=not getattr(trainer, "overfit_batches", 0),
         )
         return DataLoader(batches, batch_size=None)
 
