@@ -28,6 +28,7 @@ def bars(
         axis.bar_label(drawn, fmt="{:,.0f}", padding=3, fontsize=8)
         axis.set(title=title, xlabel=unit)
         axis.margins(x=0.18)
+        axis.locator_params(axis="x", nbins=5)  # long numbers must not touch
         axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -14,6 +14,8 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from feature_repo.store import feast
 from serving.features.vectors import MISSING, Block
 
@@ -27,6 +29,8 @@ Column = tuple[list[Any], bool]  # values, and whether none of them is None or M
 Decoder = Callable[[Raw], Column]
 
 _STRING_TAG, _SHORT = 0x12, 128  # a length below 128 takes one byte
+_LONGEST = 11  # bytes of an encoded integer: a tag and ten times seven bits
+_FEW = 8  # rows below which numpy does not pay
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -86,8 +90,8 @@ def fixed(tag: int, kind: str) -> Decoder:
     return decode
 
 
-class _Integers(dict[bytes, Any]):
-    """Bytes → integer; those seen lately are kept, for counts and flags come again and again.
+class _Known(dict[bytes, Any]):
+    """Bytes → value; those seen lately are kept, for counts and flags come again and again.
 
     Args:
         field: of `Value`, which such values are written in.
@@ -110,12 +114,42 @@ class _Integers(dict[bytes, Any]):
         return value
 
 
-def integers(field: str) -> Decoder:
-    """A column of integers or booleans."""
-    known = _Integers(field).__getitem__
+def booleans(field: str) -> Decoder:
+    """A column of values of which there are few."""
+    known = _Known(field).__getitem__
 
     def decode(raw: Raw) -> Column:
         return list(map(known, raw)), all(raw)  # type: ignore[arg-type]
+
+    return decode
+
+
+def integers(tag: int, field: str) -> Decoder:
+    """A column of integers: one tag byte, then seven bits a byte, the lowest first."""
+    one_by_one = booleans(field)
+    shifts = np.arange(0, 70, 7, dtype=np.uint64)
+
+    def decode(raw: Raw) -> Column:
+        if len(raw) < _FEW or not all(raw):
+            return one_by_one(raw)
+        rows = len(raw)
+        padded = np.frombuffer(
+            b"".join([r.ljust(_LONGEST, b"\0") for r in raw]),  # type: ignore[union-attr]
+            np.uint8,
+        )
+        if len(padded) != rows * _LONGEST:
+            return one_by_one(raw)
+        table = padded.reshape(rows, _LONGEST)
+        lengths = np.fromiter(map(len, raw), np.intp, rows)  # type: ignore[arg-type]
+        payload = table[:, 1:]
+        # all bytes but the last have the highest bit, and nothing follows
+        more = (payload >= 128).sum(1)
+        if (table[:, 0] != tag).any() or (more != lengths - 2).any():
+            return one_by_one(raw)
+        if (table[np.arange(rows), lengths - 1] >= 128).any():
+            return one_by_one(raw)
+        bits = (payload & 127).astype(np.uint64) << shifts
+        return bits.sum(1, dtype=np.uint64).view(np.int64).tolist(), True
 
     return decode
 
@@ -133,9 +167,9 @@ def strings(raw: Raw) -> Column:
 _DECODERS: dict[str, Decoder] = {
     "Float64": fixed(0x29, "d"),
     "Float32": fixed(0x35, "f"),
-    "Int64": integers("int64_val"),
-    "Int32": integers("int32_val"),
-    "Bool": integers("bool_val"),
+    "Int64": integers(0x20, "int64_val"),
+    "Int32": integers(0x18, "int32_val"),
+    "Bool": booleans("bool_val"),
     "String": strings,
     "Array(String)": lists("string_list_val"),
     "Array(Bytes)": lists("bytes_list_val"),

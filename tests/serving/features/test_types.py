@@ -83,7 +83,7 @@ async def test_every_type_equals_the_sdks_answer(stored: tuple[Any, Path]) -> No
 
 
 def column(field: str, items: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[str, list[Any]]]:
-    return st.tuples(st.just(field), st.lists(st.none() | items, max_size=8))
+    return st.tuples(st.just(field), st.lists(st.none() | items, max_size=24))
 
 
 def listed(field: str, items: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[str, list[Any]]]:
