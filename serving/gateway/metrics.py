@@ -84,3 +84,9 @@ class GatewayMetrics:
         self.audit_queue = Gauge(
             "millrace_gateway_audit_queue", "Audit events waiting", registry=registry
         )
+        self.pushed_rows = Counter(
+            "millrace_gateway_pushed_rows",
+            "Rows pushed over HTTP",
+            ["view", "outcome"],
+            registry=registry,
+        )

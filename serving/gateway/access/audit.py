@@ -145,9 +145,9 @@ class AuditLog:
 
     def flush(self, timeout_s: float = 10.0) -> None:
         """Wait until all that was appended before is written or spilled."""
-        done = threading.Event()
-        threading.Thread(target=lambda: (self._queue.join(), done.set()), daemon=True).start()
-        done.wait(timeout_s)
+        waiting = threading.Thread(target=self._queue.join, daemon=True)
+        waiting.start()
+        waiting.join(timeout_s)
 
     def _work(self) -> None:
         while True:
@@ -227,7 +227,7 @@ class AuditLog:
             self.metrics.audit_spills.labels(reason).inc(len(rows))
 
     def _drain(self) -> list[dict[str, Any]]:
-        rows = []
+        rows: list[dict[str, Any]] = []
         while True:
             try:
                 row = self._queue.get_nowait()

@@ -87,7 +87,9 @@ def _moment(name: str, given: Mapping[str, Any]) -> datetime | None:
         return None
     try:
         # a plus sign of a zone that was not escaped arrives as a space
-        moment = datetime.fromisoformat(str(value).replace(" ", "+") if "T" in str(value) else str(value))
+        moment = datetime.fromisoformat(
+            str(value).replace(" ", "+") if "T" in str(value) else str(value)
+        )
     except ValueError as error:
         accepted = "a UTC day (2026-01-31) or a moment with its zone (2026-01-31T12:00:00Z)"
         raise AuditQueryError(name, value, accepted) from error

@@ -90,7 +90,9 @@ class KeyVerifier:
             raise bad_credentials("unknown_key", "there is no such API key")
         key, who = stored.key, stored.key.principal.name
         if key.revoked_at is not None:
-            raise bad_credentials("revoked", f"the API key was revoked at {key.revoked_at:%FT%TZ}", who)
+            raise bad_credentials(
+                "revoked", f"the API key was revoked at {key.revoked_at:%FT%TZ}", who
+            )
         if key.expires_at is not None and key.expires_at <= datetime.now(UTC):
             raise bad_credentials("expired", f"the API key expired at {key.expires_at:%FT%TZ}", who)
         return key.principal

@@ -136,10 +136,12 @@ class ApiKeys:
             with self.database.begin() as connection:
                 connection.execute(api_keys.insert(), row)
         except sa.exc.IntegrityError as error:
-            raise ApiKeyError(f"there is or was a key named {name!r}; choose another name") from error
+            raise ApiKeyError(
+                f"there is or was a key named {name!r}; choose another name"
+            ) from error
         return key, f"{PREFIX}{key.id}_{secret}"
 
-    def list(self) -> list[ApiKey]:
+    def all(self) -> list[ApiKey]:
         return [stored.key for stored in self.stored()]
 
     def stored(self) -> list[Stored]:
@@ -154,19 +156,20 @@ class ApiKeys:
         Raises:
             ApiKeyError: there is none, or it is revoked already.
         """
-        found = next((k for k in self.list() if which in (k.id, k.name)), None)
+        found = next((k for k in self.all() if which in (k.id, k.name)), None)
         if found is None:
-            names = [k.name for k in self.list()]
+            names = [k.name for k in self.all()]
             near = difflib.get_close_matches(which, names, 3)
             hint = f"; nearest: {', '.join(near)}" if near else ""
             raise ApiKeyError(f"no key {which!r}{hint}")
         if found.revoked_at is not None:
             raise ApiKeyError(f"key {found.name!r} was revoked at {found.revoked_at.isoformat()}")
-        values = {"revoked_at": now or datetime.now(UTC), "revoked_by": by}
+        moment = now or datetime.now(UTC)
         with self.database.begin() as connection:
             mine = api_keys.c.id == found.id
+            values = {"revoked_at": moment, "revoked_by": by}
             connection.execute(api_keys.update().where(mine).values(values))
-        return found._replace(**values)
+        return found._replace(revoked_at=moment, revoked_by=by)
 
 
 def _stored(row: Any) -> Stored:

@@ -69,6 +69,6 @@ def parse_role(text: str) -> Role:
         raise RoleError(f"no role {text!r}{hint} There are {', '.join(Role)}") from error
 
 
-def higher(roles: Iterable[Role]) -> Role | None:
-    """The one that allows most; None of none."""
-    return max(roles, key=lambda role: len(PERMISSIONS[role]), default=None)
+def higher(roles: Iterable[Role]) -> Role:
+    """The one of several that allows most."""
+    return max(roles, key=lambda role: len(PERMISSIONS[role]))

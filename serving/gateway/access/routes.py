@@ -46,7 +46,7 @@ class AccessRoutes:
 
     async def list_keys(self, request: Request) -> Response:
         """GET /v1/keys"""
-        keys = await self._ask(lambda engine: ApiKeys(engine).list())
+        keys = await self._ask(lambda engine: ApiKeys(engine).all())
         now = datetime.now(UTC)
         mine = [k.as_dict(now) for k in keys if _manages(principal_of(request), k.roles)]
         return json_response({"keys": mine})
@@ -75,7 +75,7 @@ class AccessRoutes:
         """DELETE /v1/keys/{key}: by name or id."""
         which, by = request.path_params["key"], principal_of(request)
         try:
-            keys = await self._ask(lambda engine: ApiKeys(engine).list())
+            keys = await self._ask(lambda engine: ApiKeys(engine).all())
             for key in keys:
                 if which in (key.id, key.name):
                     _require_all(by, key.roles)
@@ -128,5 +128,3 @@ def _lifetime(value: Any) -> timedelta | None:
             422, "invalid-key", f"expires_days is {value!r:.40}", accepted="days from now, or null"
         )
     return timedelta(days=value)
-
-

@@ -127,7 +127,9 @@ class SigningKeys:
                 self._keys = await self._fetch()
                 self._fetched = self._clock()
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError, IssuerError) as error:
-                log.warning("keys of %s not fetched: %s: %s", self.issuer, type(error).__name__, error)
+                log.warning(
+                    "keys of %s not fetched: %s: %s", self.issuer, type(error).__name__, error
+                )
                 if self._too_old():
                     raise IssuerError(f"{self.issuer} has given no keys") from error
 

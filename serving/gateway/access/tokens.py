@@ -187,7 +187,7 @@ class TokenVerifier:
             project, _, role = str(self.roles.get(name, name)).rpartition(":")
             if role in list(Role):
                 held.setdefault(project or self.default_project, []).append(Role(role))
-        return {p: role for p, all_ in held.items() if (role := higher(all_)) is not None}
+        return {place: higher(all_of) for place, all_of in held.items()}
 
 
 def _ended(credential: str) -> str:
@@ -195,5 +195,3 @@ def _ended(credential: str) -> str:
     claims = jwt.decode(credential, options={"verify_signature": False})
     moment = datetime.fromtimestamp(int(claims["exp"]), UTC)
     return f"expired at {moment:%Y-%m-%dT%H:%M:%SZ}"
-
-
