@@ -73,7 +73,8 @@ class AuditQuery(NamedTuple):
         if self.until is not None:
             query = query.where(audit_events.c.at < self.until)
         with database.connect() as connection:
-            rows = [dict(row._mapping) for row in connection.execute(query.limit(self.limit))]
+            found = connection.execute(query.limit(self.limit))
+            rows = [{str(name): value for name, value in row._mapping.items()} for row in found]
         for row in rows:
             moment = row["at"]
             moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
