@@ -24,7 +24,7 @@ class MissingArtifactError(FileNotFoundError):
 def services(cfg: DictConfig) -> list[Service]:
     """Pack the chosen artifact, write both configurations below `cfg.output_dir`.
 
-    With `model` null there is nothing to pack and no TorchServe: the gateway serves features only.
+    With `features_only` there is nothing to pack and no TorchServe.
 
     Raises:
         MissingArtifactError: no artifact where the configuration points.
@@ -32,7 +32,7 @@ def services(cfg: DictConfig) -> list[Service]:
         JavaMissingError: no Java.
     """
     output = Path(cfg.output_dir).resolve()
-    if cfg.model is None:
+    if cfg.features_only:
         cfg.gateway.artifact = None
         cfg.gateway.model.key_file = None
         return [_gateway(cfg, output)]

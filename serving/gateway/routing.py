@@ -50,7 +50,7 @@ def routes(state: GatewayState) -> Iterator[Route]:
     if state.recommender is not None:
         guarded += _recommendations(general)
     for route in guarded:
-        handler = state.gate.guarded(route.permission, route.action, route.handler)
+        handler = state.gate.guarded(route.permission, route.action, route.handler, route.path)
         yield Route(route.method, route.path, handler)
 
 

@@ -47,8 +47,8 @@ class GatewayState:
         self.database = Database(Path(config.features))
         self.audit: AuditLog = instantiate(config.audit)
         self.gate = Gate(self.access, self.audit, self.metrics, config.project)
-        self.features: FeatureClient = instantiate(config.feature_client, folder=config.features)
-        self.pushes: Pushes = instantiate(config.pushes, folder=config.features)
+        self.features: FeatureClient = instantiate(config.feature_client)
+        self.pushes: Pushes = instantiate(config.pushes)
         self.read_limits: ReadLimits = instantiate(config.reads)
         self.registry_max_age_s: float = config.registry_max_age_s
         self.audit_max_limit: int = config.audit_max_limit

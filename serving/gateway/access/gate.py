@@ -45,8 +45,10 @@ class Gate:
         self.metrics = metrics
         self.project = project
 
-    def guarded(self, permission: Permission, action: str, handler: Handler) -> Handler:
-        """The handler for those who have the permission.
+    def guarded(
+        self, permission: Permission, action: str, handler: Handler, pattern: str
+    ) -> Handler:
+        """The handler for those who have the permission; metrics call it by the path's pattern.
 
         Denials are logged and counted; so is everything that asks for more than reading.
         """
@@ -63,6 +65,7 @@ class Gate:
                 return await handler(request)
             return await self._logged(request, action, handler, principal)
 
+        enter.pattern = pattern  # type: ignore[attr-defined]
         return enter
 
     def _deny(self, request: Request, action: str, refusal: Refusal) -> None:

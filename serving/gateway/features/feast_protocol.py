@@ -40,7 +40,9 @@ class FeastRoutes:
     async def read(self, request: Request) -> Response:
         """POST /get-online-features"""
         body = await read_object(request, _READ)
-        question = parse_body(body, self.client.views, self.client.catalog.services, self.reads.limits)
+        question = parse_body(
+            body, self.client.views, self.client.catalog.services, self.reads.limits
+        )
         vectors = await self.reads.read(question)
         full = bool(body.get("full_feature_names"))
         names = [n.replace(":", "__", 1) if full else n.partition(":")[2] for n in vectors.names]
@@ -79,7 +81,7 @@ class FeastRoutes:
         source, to = body.get("push_source_name"), body.get("to", "online")
         if to not in TARGETS:
             raise Problem(422, "invalid-push", f"to is {to!r:.40}", accepted=", ".join(TARGETS))
-        sources = [f"{name}{_SUFFIX}" for name, v in self.client.views.items() if not v.on_demand]
+        sources = [f"{name}{_SUFFIX}" for name, v in self.client.views.items() if v.code is None]
         if source not in sources:
             raise unknown("push source", str(source), sources)
         view = self.client.views[source.removesuffix(_SUFFIX)]

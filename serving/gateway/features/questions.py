@@ -34,7 +34,7 @@ def parse_query(view: ViewInfo, query: QueryParams, limits: ReadLimits) -> Featu
     Raises:
         Problem: 404 for an unknown feature, 422 for the rest.
     """
-    if view.on_demand:
+    if view.code is not None:
         raise Problem(
             422,
             "invalid-query",

@@ -78,7 +78,7 @@ def _registered(view: ViewInfo) -> dict[str, Any]:
         "key": view.key or None,
         "features": [{"name": n, "type": t} for n, t in view.features.items()],
         "ttl_s": view.ttl.total_seconds() or None,
-        "on_demand": view.on_demand,
+        "on_demand": view.code is not None,
         "sent": list(view.sent),
     }
 

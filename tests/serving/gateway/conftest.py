@@ -113,6 +113,8 @@ def gateway_config(
             "model": {
                 "url": url, "management_url": url, "key_file": str(keys), "model": "recommender",
             },
+            # a busy machine may be slow: what is tested is not its speed
+            "feature_client": {"readers": {"sqlite": {"timeout_s": 5}}},
             "prediction_log": {"folder": str(folder / "predictions"), "interval_s": 60.0},
         },
     )  # fmt: skip
