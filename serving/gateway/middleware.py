@@ -113,4 +113,4 @@ def _route(scope: Scope) -> str:
     endpoint: Any = scope.get("endpoint")
     if endpoint is None:
         return "unmatched"
-    return getattr(endpoint, "pattern", None) or scope["path"]
+    return str(getattr(endpoint, "pattern", scope["path"]))
