@@ -241,12 +241,12 @@ def _checked(folder: Path, view: Any, rows: list[dict[str, Any]]) -> tuple[Any, 
     """The rows that the view's rules accept as a frame; the others are in quarantine now."""
     import polars as pl
 
-    from feature_repo.computation import _polars_schema
     from feature_repo.quality.rules import REASON, check, quarantine
+    from feature_repo.quality.schema import polars_schema
     from feature_repo.view import CREATED
 
     now = datetime.now(UTC)
-    frame = pl.DataFrame([{**row, CREATED: now} for row in rows], schema=_polars_schema(view))
+    frame = pl.DataFrame([{**row, CREATED: now} for row in rows], schema=polars_schema(view))
     good, bad = check(view, frame)
     if bad.is_empty():
         return good, []

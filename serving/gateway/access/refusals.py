@@ -60,7 +60,7 @@ def not_permitted(who: str, permission: str, project: str) -> Refusal:
     return Refusal(
         403,
         "permission",
-        f"{who} lacks the permission {permission!r} in project {project!r}",
+        f"{who} lacks the permission '{permission}' in project {project!r}",
         who=who,
         missing_permission=permission,
         project=project,

@@ -28,7 +28,7 @@ class IssuerError(RuntimeError):
 
 
 class InsecureIssuerError(ValueError):
-    """Keys would be fetched in the clear over a network."""
+    """No issuer to trust, or one whose keys would come in the clear over a network."""
 
     exit_code = 78  # EX_CONFIG
 
@@ -37,7 +37,7 @@ class SigningKeys:
     """The keys of one issuer, by `kid`.
 
     Args:
-        issuer: its URL; `/.well-known/openid-configuration` is asked for the place of the keys.
+        issuer: its URL, as its tokens have it; `/.well-known/openid-configuration` is asked for the place of the keys.
         jwks_uri: that place, for an issuer without discovery; null: ask.
         lifetime_s: keys older than this are fetched again, behind the answers.
         keep_s: keys older than this are not believed any more, should the issuer stay away.
@@ -46,12 +46,12 @@ class SigningKeys:
         ca_file: certificates to trust besides the system's.
 
     Raises:
-        InsecureIssuerError: a URL that is neither https nor on loopback.
+        InsecureIssuerError: no issuer, or a URL that is neither https nor on loopback.
     """
 
     def __init__(
         self,
-        issuer: str,
+        issuer: str | None,
         jwks_uri: str | None = None,
         lifetime_s: float = 300,
         keep_s: float = 86400,
@@ -60,6 +60,11 @@ class SigningKeys:
         ca_file: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        if not issuer:
+            raise InsecureIssuerError(
+                "no issuer: set gateway.access.verifiers.oidc.keys.issuer to the URL that its "
+                "tokens have as `iss`"
+            )
         self.issuer = issuer
         self.jwks_uri = jwks_uri
         self.lifetime_s = lifetime_s

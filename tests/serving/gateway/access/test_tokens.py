@@ -224,6 +224,8 @@ def test_settings_under_which_tokens_could_be_forged_are_refused() -> None:
         verifier(audience="")
     with pytest.raises(InsecureIssuerError, match="https"):
         SigningKeys("http://login.example.com")
+    with pytest.raises(InsecureIssuerError, match=r"set gateway\.access.*issuer"):
+        SigningKeys(None)
 
 
 async def test_a_token_is_verified_once(guarded: Client, issuer: Issuer) -> None:
