@@ -37,7 +37,8 @@ class SigningKeys:
     """The keys of one issuer, by `kid`.
 
     Args:
-        issuer: its URL, as its tokens have it; `/.well-known/openid-configuration` is asked for the place of the keys.
+        issuer: its URL, as its tokens have it; its `/.well-known/openid-configuration` is asked
+            for the place of the keys.
         jwks_uri: that place, for an issuer without discovery; null: ask.
         lifetime_s: keys older than this are fetched again, behind the answers.
         keep_s: keys older than this are not believed any more, should the issuer stay away.

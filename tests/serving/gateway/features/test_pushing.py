@@ -39,12 +39,12 @@ async def length_of(client: Client, user: str) -> Any:
 
 
 async def test_pushed_rows_are_online_and_offline(gateway: Client, own_features: Path) -> None:
-    rows = [row("u1", length=7), row("new", length=1, event_timestamp="2026-02-02T00:30:00+01:00")]
+    rows = [row("u1", length=7), row("new", length=5, event_timestamp="2026-02-02T00:30:00+01:00")]
     answer = await gateway.post(PUSH, json={"rows": rows})
     assert answer.status_code == 200, answer.text
     assert (answer.json()["accepted"], answer.json()["rejected"]) == (2, [])
     assert await length_of(gateway, "u1") == 7
-    assert await length_of(gateway, "new") == 1
+    assert await length_of(gateway, "new") == 5
     kept = offline(own_features).sort("user_id")
     assert kept["user_id"].to_list() == ["new", "u1"]
     moment = datetime(2026, 2, 1, 23, 30, tzinfo=UTC)
