@@ -24,9 +24,11 @@ def main(cfg: DictConfig) -> None:
         (output / "metrics.json").write_text(json.dumps({"startup_seconds": seconds}) + "\n")
         url = f"http://{cfg.gateway.host}:{cfg.gateway.port}"
         print(f"gateway     {url}  (documentation: {url}/docs)")
-        print(f"torchserve  {cfg.gateway.model.url}  (keys: {cfg.gateway.model.key_file})")
+        if not cfg.features_only:
+            print(f"torchserve  {cfg.gateway.model.url}  (keys: {cfg.gateway.model.key_file})")
         print(f"logs        {output}")
-        print(f"try         curl '{url}/recommend?user_id=1&n=5'", flush=True)
+        question = "feature/user_history?user_id=1" if cfg.features_only else "recommend?user_id=1"
+        print(f"try         curl '{url}/{question}'", flush=True)
         supervisor.run()
 
 

@@ -24,12 +24,18 @@ class MissingArtifactError(FileNotFoundError):
 def services(cfg: DictConfig) -> list[Service]:
     """Pack the chosen artifact, write both configurations below `cfg.output_dir`.
 
+    With `features_only` there is nothing to pack and no TorchServe.
+
     Raises:
         MissingArtifactError: no artifact where the configuration points.
         ArtifactError: the artifact is damaged.
         JavaMissingError: no Java.
     """
     output = Path(cfg.output_dir).resolve()
+    if cfg.features_only:
+        cfg.gateway.artifact = None
+        cfg.gateway.model.key_file = None
+        return [_gateway(cfg, output)]
     chosen = _artifact(cfg)
     settings = OmegaConf.to_container(cfg.torchserve.model, resolve=True)
     # An artifact chosen by path may have another name than `cfg.name`.
@@ -47,9 +53,6 @@ def services(cfg: DictConfig) -> list[Service]:
     cfg.gateway.artifact = str(chosen.resolve())
     cfg.gateway.model.model = model
     cfg.gateway.model.key_file = str(torchserve.tokens.path)
-    gateway_config = output / "gateway.yaml"
-    gateway_config.write_text(OmegaConf.to_yaml(cfg.gateway, resolve=True), encoding="utf-8")
-    url = f"http://{cfg.gateway.host}:{cfg.gateway.port}"
     return [
         Service(
             name="torchserve",
@@ -60,15 +63,23 @@ def services(cfg: DictConfig) -> list[Service]:
             ports=[(cfg.torchserve.host, port) for port in torchserve.ports.all()],
             prepare=torchserve.prepare,
         ),
-        Service(
-            name="gateway",
-            command=[sys.executable, "-m", "serving.gateway", "--config", str(gateway_config)],
-            folder=output,
-            ready=lambda: answers(f"{url}/health/ready"),
-            log_file=output / "gateway.log",
-            ports=[(cfg.gateway.host, cfg.gateway.port)],
-        ),
+        _gateway(cfg, output),
     ]
+
+
+def _gateway(cfg: DictConfig, output: Path) -> Service:
+    config = output / "gateway.yaml"
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text(OmegaConf.to_yaml(cfg.gateway, resolve=True), encoding="utf-8")
+    url = f"http://{cfg.gateway.host}:{cfg.gateway.port}"
+    return Service(
+        name="gateway",
+        command=[sys.executable, "-m", "serving.gateway", "--config", str(config)],
+        folder=output,
+        ready=lambda: answers(f"{url}/health/ready"),
+        log_file=output / "gateway.log",
+        ports=[(cfg.gateway.host, cfg.gateway.port)],
+    )
 
 
 def answers(url: str) -> bool:

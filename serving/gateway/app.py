@@ -12,10 +12,10 @@ from omegaconf import DictConfig
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from serving.gateway.documentation import PATHS, SCHEMAS
+from serving.gateway.documentation import documented
 from serving.gateway.middleware import RequestFrame
 from serving.gateway.problems import Problem, on_defect, on_http_exception, on_problem
-from serving.gateway.routes import Routes
+from serving.gateway.routing import routes
 from serving.gateway.state import GatewayState
 
 
@@ -24,7 +24,7 @@ def create_app(config: DictConfig) -> FastAPI:
 
     The routes are plain Starlette handlers: checking two query parameters by FastAPI's general
     machinery takes longer than answering from the cache. Their documentation is in
-    `documentation.py`.
+    `documentation/`.
     """
     state = GatewayState(config)
 
@@ -36,7 +36,7 @@ def create_app(config: DictConfig) -> FastAPI:
 
     app = FastAPI(
         title="Millrace gateway",
-        version=state.recommender.version,
+        version=state.version,
         lifespan=lifespan,
         exception_handlers={
             Problem: on_problem,
@@ -53,18 +53,14 @@ def create_app(config: DictConfig) -> FastAPI:
         ],
     )
     app.state.gateway = state
-    routes = Routes(state)
-    app.add_route("/recommend", routes.recommend, methods=["GET"])
-    app.add_route("/v1/recommendations", routes.recommend_batch, methods=["POST"])
-    app.add_route("/health/live", routes.live, methods=["GET"])
-    app.add_route("/health/ready", routes.ready, methods=["GET"])
-    app.add_route("/metrics", routes.metrics, methods=["GET"])
+    paths = set()
+    for route in routes(state):
+        app.add_route(route.path, route.handler, methods=[route.method])
+        paths.add(route.path)
 
     def openapi() -> dict[str, Any]:
         document = get_openapi(title=app.title, version=app.version, routes=[])
-        document["paths"] = PATHS
-        document["components"] = {"schemas": SCHEMAS}
-        return document
+        return document | documented(paths)
 
     app.openapi = openapi  # type: ignore[method-assign]
     return app

@@ -63,3 +63,30 @@ class GatewayMetrics:
         self.log_dropped = Counter(
             "millrace_gateway_log_dropped", "Predictions that were not logged", registry=registry
         )
+        self.auth_failures = Counter(
+            "millrace_gateway_auth_failures",
+            "Requests not let in",
+            ["reason"],
+            registry=registry,
+        )
+        self.audit_events = Counter(
+            "millrace_gateway_audit_events",
+            "Audit events by where they went: written, spilled, recovered, lost",
+            ["outcome"],
+            registry=registry,
+        )
+        self.audit_spills = Counter(
+            "millrace_gateway_audit_spills",
+            "Audit events that did not go to the database at once",
+            ["reason"],
+            registry=registry,
+        )
+        self.audit_queue = Gauge(
+            "millrace_gateway_audit_queue", "Audit events waiting", registry=registry
+        )
+        self.pushed_rows = Counter(
+            "millrace_gateway_pushed_rows",
+            "Rows pushed over HTTP",
+            ["view", "outcome"],
+            registry=registry,
+        )

@@ -110,7 +110,7 @@ class RequestFrame:
 
 def _route(scope: Scope) -> str:
     """The route's pattern: label values must stay few, whatever paths are asked for."""
-    route: Any = scope.get("route")
-    return getattr(route, "path", None) or (
-        scope["path"] if scope.get("endpoint") is not None else "unmatched"
-    )
+    endpoint: Any = scope.get("endpoint")
+    if endpoint is None:
+        return "unmatched"
+    return str(getattr(endpoint, "pattern", scope["path"]))

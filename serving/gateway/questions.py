@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import orjson
 from starlette.requests import Request
 
+from serving.gateway.bodies import read_json
 from serving.gateway.problems import Problem
 
 MAX_ID = 256  # characters of an id
-_JSON = "application/json"
 
 
 class Limits(NamedTuple):
@@ -66,15 +65,7 @@ def parse_user(value: Any) -> str:
 
 async def parse_batch(request: Request, limits: Limits) -> list[UserQuestion]:
     """The body of POST /v1/recommendations."""
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if kind != _JSON:
-        raise Problem(
-            415, "unsupported-media-type", f"content type is {kind or 'missing'!r}", accepted=_JSON
-        )
-    try:
-        body = orjson.loads(await request.body())
-    except orjson.JSONDecodeError as error:
-        raise Problem(400, "invalid-json", f"the body is not JSON: {error}") from error
+    body = await read_json(request)
     rows = body.get("requests") if isinstance(body, dict) else None
     if not isinstance(rows, list) or not 1 <= len(rows) <= limits.max_batch:
         found = f"{len(rows)} requests" if isinstance(rows, list) else "no list `requests`"

@@ -6,11 +6,11 @@ import asyncio
 import time
 from typing import Any
 
-import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serving.gateway.bodies import json_response
 from serving.gateway.microbatch import OverloadedError
 from serving.gateway.problems import Problem
 from serving.gateway.questions import Limits, UserQuestion, parse_batch, parse_n, parse_user
@@ -26,6 +26,7 @@ class Routes:
 
     @property
     def recommender(self) -> Recommender:
+        assert self.state.recommender is not None, "without an artifact these routes are not there"
         return self.state.recommender
 
     @property
@@ -37,25 +38,31 @@ class Routes:
         query = request.query_params
         user = parse_user(query.get("user_id"))
         question = UserQuestion(user, None, parse_n(query.get("n"), self.limits))
-        return _json(await self._answer(request, question))
+        return json_response(await self._answer(request, question))
 
     async def recommend_batch(self, request: Request) -> Response:
         """POST /v1/recommendations"""
         questions = await parse_batch(request, self.limits)
         answers = await asyncio.gather(*(self._answer(request, q) for q in questions))
-        return _json({"answers": answers})
+        return json_response({"answers": answers})
 
     async def live(self, request: Request) -> Response:
         """GET /health/live: the process answers."""
-        return _json({"status": "alive"})
+        return json_response({"status": "alive"})
 
     async def ready(self, request: Request) -> Response:
         """GET /health/ready: 200 while answers can be given, if only fallbacks; 503 in a drain."""
+        if self.state.recommender is None:
+            drains = self.state.draining
+            status, code = ("draining", 503) if drains else ("ready", 200)
+            return json_response({"status": status, "model": "none"}, code)
         model = {"closed": "ok"}.get(self.recommender.breaker.state, "unavailable")
         if self.state.draining:
-            return _json({"status": "draining", "model": model}, 503)
+            return json_response({"status": "draining", "model": model}, 503)
         status = "ready" if model == "ok" else "degraded"
-        return _json({"status": status, "model": model, "version": self.recommender.version})
+        return json_response(
+            {"status": status, "model": model, "version": self.recommender.version}
+        )
 
     async def metrics(self, request: Request) -> Response:
         """GET /metrics in Prometheus' text format."""
@@ -106,7 +113,3 @@ class Routes:
                 scores=answer.ranking.scores,
                 latency_ms=(time.perf_counter() - started) * 1000,
             )
-
-
-def _json(content: Any, status: int = 200) -> Response:
-    return Response(orjson.dumps(content), status, media_type="application/json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,13 @@ from omegaconf import DictConfig
 
 from models import artifact
 from serving.features.client import FeatureClient
+from serving.gateway.access.audit import AuditLog
+from serving.gateway.access.database import Database
+from serving.gateway.access.gate import Gate
+from serving.gateway.access.guard import Access
 from serving.gateway.breaker import Breaker
+from serving.gateway.features.pushes import Pushes
+from serving.gateway.features.questions import ReadLimits
 from serving.gateway.metrics import GatewayMetrics
 from serving.gateway.model import TorchServeModel
 from serving.gateway.prediction_log import PredictionLog
@@ -23,23 +30,43 @@ from serving.gateway.user_features import UserFeatures
 class GatewayState:
     """Everything that the routes need, built from the configuration.
 
+    Without an artifact there is no recommender: the gateway serves features only.
+
     Raises:
         ArtifactError: the artifact is damaged.
         StoreError: there is no feature store, or not the model's feature service in it.
+        OpenDoorError: without access control, the host can be reached from elsewhere.
     """
 
     def __init__(self, config: DictConfig) -> None:
+        self.draining = False
+        self.version = "features"
+        self.metrics = GatewayMetrics()
+        self.access: Access = instantiate(config.access)
+        self.access.check_host(config.host)
+        self.database = Database(Path(config.features))
+        self.audit: AuditLog = instantiate(config.audit)
+        self.gate = Gate(self.access, self.audit, self.metrics, config.project)
+        self.features: FeatureClient = instantiate(config.feature_client)
+        self.pushes: Pushes = instantiate(config.pushes)
+        self.read_limits: ReadLimits = instantiate(config.reads)
+        self.registry_max_age_s: float = config.registry_max_age_s
+        self.audit_max_limit: int = config.audit_max_limit
+        self.recommender: Recommender | None = None
+        if config.artifact is not None:
+            self._serve_artifact(config)
+
+    def _serve_artifact(self, config: DictConfig) -> None:
+        """What recommendations need."""
         loaded = artifact.load(Path(config.artifact))
         signature = loaded.signature
         popular = loaded.read_asset("popular.json")
         self.model_name = signature.name
-        self.draining = False
-        self.metrics = GatewayMetrics()
+        self.version = signature.version
         self.log: PredictionLog | None = (
             instantiate(config.prediction_log) if config.prediction_log else None
         )
         self.model: TorchServeModel = instantiate(config.model)
-        self.features: FeatureClient = instantiate(config.feature_client)
         self.cache: Any = instantiate(config.cache)
         self.limits = Limits(
             default_n=config.default_n,
@@ -64,7 +91,11 @@ class GatewayState:
         )
 
     async def open(self) -> None:
+        self.audit.open(self.database, self.metrics)
+        await self.access.open(self.database)
         await self.features.open()
+        if self.recommender is None:
+            return
         await self.model.open()
         if self.log is not None:
             await self.log.open(self.metrics)
@@ -78,8 +109,13 @@ class GatewayState:
                 self.metrics.features_kept.labels(entity).set(count)
 
     async def close(self) -> None:
-        await self.model.close()
-        await self.cache.close()
+        if self.recommender is not None:
+            await self.model.close()
+            await self.cache.close()
+            if self.log is not None:
+                await self.log.close()
+        await self.pushes.close()
         await self.features.close()
-        if self.log is not None:
-            await self.log.close()
+        await self.access.close()
+        await asyncio.to_thread(self.audit.close)
+        self.database.close()

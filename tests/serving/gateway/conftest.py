@@ -6,7 +6,9 @@ The upstream can be told to fail in the ways that a real one cannot be made to o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import shutil
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -81,19 +83,27 @@ def upstream() -> Iterator[Upstream]:
     loop.close()
 
 
-@pytest.fixture
-def config(tiny_artifact: Path, features: Path, upstream: Upstream, tmp_path: Path) -> DictConfig:
-    """The shipped gateway settings, pointed at this test's parts."""
-    keys = tmp_path / "key_file.json"
+def gateway_config(
+    artifact: Path | None, features: Path, upstream_port: int, folder: Path, *overrides: str
+) -> DictConfig:
+    """The shipped gateway settings, pointed at a test's parts.
+
+    Args:
+        folder: of the test, for what the gateway writes.
+        overrides: of `configs/serve.yaml`, such as `gateway/access=keys`.
+    """
+    keys = folder / "key_file.json"
     keys.write_text(json.dumps({"inference": {"key": "secret"}, "API": {"key": "api"}}))
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        shipped = compose("serve", [f"paths.root={tmp_path}"]).gateway
+        shipped = compose(
+            "serve", [f"paths.root={folder}", "gateway/pushes=thread", *overrides]
+        ).gateway
     OmegaConf.set_struct(shipped, False)
-    url = f"http://127.0.0.1:{upstream.port}"
+    url = f"http://127.0.0.1:{upstream_port}"
     cfg = OmegaConf.merge(
         shipped,
         {
-            "artifact": str(tiny_artifact),
+            "artifact": str(artifact) if artifact else None,
             "features": str(features),
             "deadline_ms": 400,
             "fetch": 5,
@@ -103,18 +113,43 @@ def config(tiny_artifact: Path, features: Path, upstream: Upstream, tmp_path: Pa
             "model": {
                 "url": url, "management_url": url, "key_file": str(keys), "model": "recommender",
             },
-            "prediction_log": {"folder": str(tmp_path / "predictions"), "interval_s": 60.0},
+            # a busy machine may be slow: what is tested is not its speed
+            "feature_client": {"readers": {"sqlite": {"timeout_s": 5}}},
+            "prediction_log": {"folder": str(folder / "predictions"), "interval_s": 60.0},
         },
     )  # fmt: skip
     assert isinstance(cfg, DictConfig)
     return cfg
 
 
-@pytest.fixture
-async def client(config: DictConfig) -> AsyncIterator[httpx.AsyncClient]:
+@contextlib.asynccontextmanager
+async def running(config: DictConfig) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the gateway of these settings."""
     app = create_app(config)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as session:
             session.app = app  # type: ignore[attr-defined]
             yield session
+
+
+@pytest.fixture
+def config(tiny_artifact: Path, features: Path, upstream: Upstream, tmp_path: Path) -> DictConfig:
+    """With recommendations, and open to everybody."""
+    return gateway_config(tiny_artifact, features, upstream.port, tmp_path)
+
+
+@pytest.fixture
+async def client(config: DictConfig) -> AsyncIterator[httpx.AsyncClient]:
+    async with running(config) as session:
+        yield session
+
+
+@pytest.fixture
+def own_features(features: Path, tmp_path: Path) -> Path:
+    """A copy of the store, for tests that write into it."""
+    folder = tmp_path / "features"
+    shutil.copytree(features, folder)
+    settings = folder / "feature_store.yaml"
+    settings.write_text(settings.read_text().replace(str(features), str(folder)))
+    return folder

@@ -1,8 +1,10 @@
-"""The gateway's OpenAPI document, with examples."""
+"""Recommendations in the OpenAPI document."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from serving.gateway.documentation.parts import BUSY, DENIED, json_answer, problem
 
 _ANSWER = {
     "user_id": "u000042",
@@ -48,36 +50,9 @@ SCHEMAS: dict[str, Any] = {
             "request_id": {"type": "string"},
         },
     },
-    "Problem": {
-        "description": "RFC 9457 problem details",
-        "type": "object",
-        "required": ["type", "title", "status", "detail"],
-        "properties": {
-            "type": {"type": "string"},
-            "title": {"type": "string"},
-            "status": {"type": "integer"},
-            "detail": {"type": "string"},
-            "instance": {"type": "string"},
-            "accepted": {"type": "string", "description": "what would be accepted"},
-        },
-    },
 }
 
-
-def _problem(text: str) -> dict[str, Any]:
-    reference = {"schema": {"$ref": "#/components/schemas/Problem"}}
-    return {"description": text, "content": {"application/problem+json": reference}}
-
-
-def _json(schema: dict[str, Any], example: Any, text: str) -> dict[str, Any]:
-    return {
-        "description": text,
-        "content": {"application/json": {"schema": schema, "example": example}},
-    }
-
-
 _ANSWER_REF = {"$ref": "#/components/schemas/Answer"}
-_BUSY = {"429": _problem("overloaded; Retry-After says when to come back")}
 
 PATHS: dict[str, Any] = {
     "/recommend": {
@@ -101,9 +76,12 @@ PATHS: dict[str, Any] = {
                 },
             ],
             "responses": {
-                "200": _json(_ANSWER_REF, _ANSWER, "a ranked list; popular items when unknown"),
-                "422": _problem("a missing or invalid parameter"),
-                **_BUSY,
+                "200": json_answer(
+                    _ANSWER_REF, _ANSWER, "a ranked list; popular items when unknown"
+                ),
+                "422": problem("a missing or invalid parameter"),
+                **DENIED,
+                **BUSY,
             },
         }
     },
@@ -146,7 +124,7 @@ PATHS: dict[str, Any] = {
                 },
             },
             "responses": {
-                "200": _json(
+                "200": json_answer(
                     {
                         "type": "object",
                         "properties": {"answers": {"type": "array", "items": _ANSWER_REF}},
@@ -154,35 +132,13 @@ PATHS: dict[str, Any] = {
                     {"answers": [_ANSWER]},
                     "one answer for each request, in order",
                 ),
-                "400": _problem("the body is not JSON"),
-                "413": _problem("the body is too large"),
-                "415": _problem("the content type is not application/json"),
-                "422": _problem("an invalid request; the detail names its index"),
-                **_BUSY,
+                "400": problem("the body is not JSON"),
+                "413": problem("the body is too large"),
+                "415": problem("the content type is not application/json"),
+                "422": problem("an invalid request; the detail names its index"),
+                **DENIED,
+                **BUSY,
             },
-        }
-    },
-    "/health/live": {
-        "get": {
-            "summary": "Is the process alive?",
-            "responses": {"200": _json({"type": "object"}, {"status": "alive"}, "it is")},
-        }
-    },
-    "/health/ready": {
-        "get": {
-            "summary": "Can it answer? (`degraded` means: with fallbacks)",
-            "responses": {
-                "200": _json(
-                    {"type": "object"}, {"status": "ready", "model": "ok"}, "ready or degraded"
-                ),
-                "503": _json({"type": "object"}, {"status": "draining"}, "shutting down"),
-            },
-        }
-    },
-    "/metrics": {
-        "get": {
-            "summary": "Prometheus metrics",
-            "responses": {"200": {"description": "text format", "content": {"text/plain": {}}}},
         }
     },
 }

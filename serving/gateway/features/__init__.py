@@ -1,0 +1,1 @@
+"""Features over HTTP: reading, pushing, and what the registry knows."""
