@@ -2,8 +2,8 @@
 
 `feature_store.yaml` chooses it by `type: feature_repo.offline.store.AsofOfflineStore`. Only
 `get_historical_features` and the writing of pushed rows are ours; materialization and logging are
-those of Feast's DuckDB store, which it extends through Feast's plugin interface. Sources are Parquet
-files or folders.
+those of Feast's DuckDB store, extended through Feast's plugin interface. Sources are Parquet files
+or folders.
 """
 
 from __future__ import annotations

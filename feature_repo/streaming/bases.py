@@ -46,7 +46,7 @@ class Bases:
         self._touches = touches
         self._computation = computation
         self._computed: dict[int, int] = {}  # day → when, microseconds
-        self._first_stale = _FOREVER
+        self.first_stale = _FOREVER  # the first day (since 1970) that batch has to compute
 
     def refresh(self) -> dict[int, int]:
         """Look what batch has done since the last call: days (since 1970) computed again, and when.
@@ -55,7 +55,7 @@ class Bases:
             StoreError: a raw file cannot be read.
         """
         stale = self._computation.stale_days(USER_HISTORY, {"interactions": self._touches})
-        self._first_stale = min((day_number(d) for d in stale), default=_FOREVER)
+        self.first_stale = min((day_number(d) for d in stale), default=_FOREVER)
         computed = {
             day_number(day): micros(moment)
             for day, moment in self._computation.computed_at(USER_HISTORY).items()
@@ -66,7 +66,7 @@ class Bases:
 
     def day(self, wanted: int) -> int:
         """The last day, not after `wanted`, before which offline rows are exact."""
-        return min(wanted, self._first_stale)
+        return min(wanted, self.first_stale)
 
     def histories(self, users: Collection[str], since: int) -> dict[str, tuple[list[str], int]]:
         """item_ids and length of each user before a day; of one without any, nothing and 0."""

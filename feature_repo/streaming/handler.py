@@ -35,7 +35,7 @@ from feature_repo.pushes import push
 from feature_repo.sources import WarehouseInteractions, warehouse_tables
 from feature_repo.store import StoreError, open_store
 from feature_repo.streaming.bases import Bases
-from feature_repo.streaming.journal import DAY_US, Held, Journal, as_moment, micros, now_us
+from feature_repo.streaming.journal import Held, Journal, as_moment, now_us
 from feature_repo.streaming.landing import Landing
 from feature_repo.streaming.state import Counters, History, counters, history
 from feature_repo.view import CREATED, TIME, View
@@ -65,7 +65,7 @@ class FeatureStream:
         open_days: days before an event's day that a base leaves open for late events.
         late_days: events that lie further behind their user's newest one go to the warehouse only;
             the next materialization gives them their place.
-        keep_days: how long the journal keeps events that are in the warehouse.
+        keep_days: how long the journal keeps events; longer until materialization has seen them.
         users_at_once: users computed, held and pushed together.
         land_s, flush_s: how often events go to the warehouse, and rows to the offline store.
         refresh_s: how often is looked what batch has computed.
@@ -144,13 +144,9 @@ class FeatureStream:
 
     def handle(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Take events in, and have their effect online before returning."""
-        days: dict[str, int] = {}
-        for row in rows:
-            user, day = row["user_id"], micros(row["timestamp"]) // DAY_US
-            if user is not None:
-                days[user] = min(day, days.get(user, day))
-        self._journal.add(rows, sorted(days))
-        self._update(sorted(days), days)
+        named = sorted({row["user_id"] for row in rows if row["user_id"] is not None})
+        self._journal.add(rows, named)
+        self._update(named)
         if len(self._waiting) >= self.flush_users:
             self._flush()
 
@@ -174,16 +170,12 @@ class FeatureStream:
             what()
             self._due[name] = time.monotonic() + seconds
 
-    def _update(self, named: Sequence[str], days: Mapping[str, int]) -> None:
-        """Compute and push users' rows.
-
-        Args:
-            days: the oldest day, since 1970, of each user's events that are new.
-        """
+    def _update(self, named: Sequence[str]) -> None:
+        """Compute and push users' rows."""
         for start in range(0, len(named), self.users_at_once):
             part = named[start : start + self.users_at_once]
             with self._journal.locked(part) as held:
-                self._adopt(held, days)
+                self._adopt(held)
                 histories, counts = self._compute(held)
                 self._push(USER_HISTORY, histories)
                 self._push(USER_COUNTERS, counts)
@@ -192,14 +184,14 @@ class FeatureStream:
                 for user, version in versions.items():
                     self._waiting[user] = _Rows(version, histories.get(user), counts.get(user))
 
-    def _adopt(self, held: Held, days: Mapping[str, int]) -> None:
+    def _adopt(self, held: Held) -> None:
         """Give bases to users that have none, or one that begins after an event to be placed."""
         wanted: dict[int, list[str]] = {}
-        for user, newest in held.newest_days().items():
-            placed = max(min(days.get(user, newest), newest), newest - self.late_days)
+        for user, (oldest, newest) in held.days().items():
+            first = max(oldest, newest - self.late_days)
             since = held.users[user].since
-            if since is None or placed < since:
-                day = self._bases.day(placed - self.open_days)
+            if since is None or first < since:
+                day = self._bases.day(first - self.open_days)
                 wanted.setdefault(day, []).append(user)
         for day, users in wanted.items():
             read_at = now_us()
@@ -274,10 +266,10 @@ class FeatureStream:
         """Rows that a killed job has pushed online and not offline, and outdated ones."""
         while users := self._journal.unflushed(self.give_up_s, self.users_at_once):
             log.info("%d users are computed again", len(users))
-            self._update(users, {})
+            self._update(users)
             self._flush()
 
     def _prune(self) -> None:
-        gone = self._journal.prune(self.keep_days, self.users_at_once)
-        if gone:
-            log.info("journal: %d events pruned, %d not landed", gone, self._journal.waiting())
+        self._refresh()
+        gone = self._journal.prune(self.keep_days, self._bases.first_stale, self.users_at_once)
+        log.info("journal: %d events, %d pruned", self._journal.size(), gone)

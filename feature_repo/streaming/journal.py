@@ -226,23 +226,25 @@ class Journal:
                 landings.update().where(landings.c.landing == landing).values(done=True)
             )
 
-    def waiting(self) -> int:
-        """Events that are not in the warehouse yet."""
-        query = sa.select(sa.func.count()).where(events.c.landing.is_(None))
+    def size(self) -> int:
+        """How many events it holds."""
         with self._engine.connect() as connection:
-            return int(connection.execute(query).scalar_one())
+            return int(connection.execute(sa.select(sa.func.count()).select_from(events)).scalar_one())
 
-    def prune(self, keep_days: int, most_users: int) -> int:
-        """Drop events that lie `keep_days` before the newest one and are in the warehouse.
+    def prune(self, keep_days: int, before: int, most_users: int) -> int:
+        """Drop events that are in the warehouse and lie `keep_days` before the newest one.
 
         Their users' bases are read again when a next event comes. Returns how many events went.
+
+        Args:
+            before: a day (since 1970); only older events go. Offline rows must hold them.
         """
         done = sa.select(landings.c.landing).where(landings.c.done)
         with self._begin() as connection:
             newest = connection.execute(sa.select(sa.func.max(events.c.timestamp))).scalar()
             if newest is None:
                 return 0
-            limit = (newest // DAY_US - keep_days) * DAY_US
+            limit = min(newest // DAY_US - keep_days, before) * DAY_US
             old = (events.c.timestamp < limit) & (
                 events.c.landing.in_(done) | (events.c.landing == FROM_WAREHOUSE)
             )
@@ -310,14 +312,16 @@ class Held:
         self._journal = journal
         self._connection = connection
 
-    def newest_days(self) -> dict[str, int]:
-        """The day (since 1970) of each user's newest event."""
+    def days(self) -> dict[str, tuple[int, int]]:
+        """The days (since 1970) of each user's oldest and newest event."""
+        moment = events.c.timestamp
         query = (
-            sa.select(events.c.user_id, sa.func.max(events.c.timestamp))
+            sa.select(events.c.user_id, sa.func.min(moment), sa.func.max(moment))
             .where(events.c.user_id.in_(list(self.users)))
             .group_by(events.c.user_id)
         )
-        return {user: moment // DAY_US for user, moment in self._connection.execute(query)}
+        found = self._connection.execute(query)
+        return {user: (first // DAY_US, last // DAY_US) for user, first, last in found}
 
     def add(self, rows: Sequence[Row]) -> None:
         """Keep events that are in the warehouse already."""
