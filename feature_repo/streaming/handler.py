@@ -180,9 +180,14 @@ class FeatureStream:
                 self._push(USER_HISTORY, histories)
                 self._push(USER_COUNTERS, counts)
                 versions = held.pushed({u: h.moment for u, h in histories.items()})
-            with self._lock:
-                for user, version in versions.items():
-                    self._waiting[user] = _Rows(version, histories.get(user), counts.get(user))
+            self._wait({u: _Rows(v, histories.get(u), counts.get(u)) for u, v in versions.items()})
+
+    def _wait(self, rows: Mapping[str, _Rows]) -> None:
+        """For the next flush; the newest version of each user."""
+        with self._lock:
+            for user, row in rows.items():
+                if user not in self._waiting or self._waiting[user].version < row.version:
+                    self._waiting[user] = row
 
     def _adopt(self, held: Held) -> None:
         """Give bases to users that have none, or one that begins after an event to be placed."""
@@ -245,8 +250,7 @@ class FeatureStream:
                     self._push(view, rows, online=False)
                 self._journal.flushed({user: rows.version for user, rows in taken.items()})
             except Exception:
-                with self._lock:
-                    self._waiting = {**taken, **self._waiting}
+                self._wait(taken)
                 raise
         for view in (USER_HISTORY, USER_COUNTERS) if taken else ():
             self._merge(view, taken.values())

@@ -229,7 +229,9 @@ class Journal:
     def size(self) -> int:
         """How many events it holds."""
         with self._engine.connect() as connection:
-            return int(connection.execute(sa.select(sa.func.count()).select_from(events)).scalar_one())
+            return int(
+                connection.execute(sa.select(sa.func.count()).select_from(events)).scalar_one()
+            )
 
     def prune(self, keep_days: int, before: int, most_users: int) -> int:
         """Drop events that are in the warehouse and lie `keep_days` before the newest one.

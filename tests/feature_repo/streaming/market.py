@@ -1,4 +1,4 @@
-"""A small market whose events come by the warehouse and by a stream, and what batch makes of them."""
+"""A small market whose events come by warehouse and by stream, and what batch makes of them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def midnight() -> datetime:
     return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def event(n: int, user: str | None, item: str | None, moment: datetime, name: str = NAMES[0]) -> Row:
+def event(
+    n: int, user: str | None, item: str | None, moment: datetime, name: str = NAMES[0]
+) -> Row:
     bought = name == "Order Completed"
     return {
         **dict.fromkeys(FRAME),
@@ -49,9 +51,7 @@ def event(n: int, user: str | None, item: str | None, moment: datetime, name: st
     }
 
 
-def events(
-    count: int, users: int, days: Sequence[int], seed: int, first: int = 0
-) -> list[Row]:
+def events(count: int, users: int, days: Sequence[int], seed: int, first: int = 0) -> list[Row]:
     """Random events on days counted from today; coarse times, so that many share a moment."""
     draw = random.Random(seed)
     latest = datetime.now(UTC) - timedelta(minutes=1)
