@@ -59,7 +59,7 @@ users = sa.Table(
     sa.Column("user_id", sa.String(255), primary_key=True),
     # The base is the user's history before this day (days since 1970); all events from then on are
     # in the journal. Null: to be read again.
-    sa.Column("since", sa.Integer),
+    sa.Column("since", sa.BigInteger),
     sa.Column("items", sa.Text, nullable=False),
     sa.Column("length", sa.BigInteger, nullable=False),
     sa.Column("read_at", sa.BigInteger, nullable=False),
@@ -350,7 +350,10 @@ class Held:
         query = (
             sa.select(c.user_id, c.timestamp, c.message_id, c.event, c.item_id, c.price, c.quantity)
             .join(users, users.c.user_id == c.user_id)
-            .where(c.user_id.in_(list(self.users)), c.timestamp >= users.c.since * DAY_US)
+            .where(
+                c.user_id.in_(list(self.users)),
+                c.timestamp >= users.c.since * sa.literal(DAY_US, sa.BigInteger),
+            )
         )
         found: dict[str, list[Any]] = {user: [] for user in self.users}
         for row in self._connection.execute(query):
