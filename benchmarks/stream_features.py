@@ -56,7 +56,9 @@ def make_warehouse(cfg: DictConfig, folder: Path) -> None:
                 "item_id": [f"i{i}" for i in rng.integers(0, cfg.items, size)],
                 "price": rng.uniform(1, 100, size),
                 "quantity": [None] * size,
-                "timestamp": [begin + timedelta(seconds=int(s)) for s in rng.integers(0, 86_400, size)],
+                "timestamp": [
+                    begin + timedelta(seconds=int(s)) for s in rng.integers(0, 86_400, size)
+                ],
             },
             schema_overrides={"quantity": pl.Int64, "timestamp": pl.Datetime("us", "UTC")},
         )  # fmt: skip

@@ -9,8 +9,8 @@ Order of the steps, and why a job may be killed after any of them:
 3. later, beside the next batches: events to the warehouse, newest rows to the offline store. The
    journal knows what has not got there.
 
-A user's `event_timestamp` never goes back, also where a late touch makes the last one a repeat: the
-online store keeps the newest row, and replaces one of the same moment.
+Rows of more events never have an earlier `event_timestamp`, and the online store keeps the newest
+row and replaces one of the same moment: so what was pushed last holds.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ class FeatureStream:
                 histories, counts = self._compute(held)
                 self._push(USER_HISTORY, histories)
                 self._push(USER_COUNTERS, counts)
-                versions = held.pushed({u: h.moment for u, h in histories.items()})
+                versions = held.pushed()
             self._wait({u: _Rows(v, histories.get(u), counts.get(u)) for u, v in versions.items()})
 
     def _wait(self, rows: Mapping[str, _Rows]) -> None:
@@ -216,7 +216,7 @@ class FeatureStream:
                 self.features.collapse_repeats,
             )
             if touched is not None:
-                histories[user] = touched._replace(moment=max(touched.moment, known.newest))
+                histories[user] = touched
             counted = counters(events)
             if counted is not None:
                 counts[user] = counted

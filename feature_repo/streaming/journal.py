@@ -63,7 +63,6 @@ users = sa.Table(
     sa.Column("items", sa.Text, nullable=False),
     sa.Column("length", sa.BigInteger, nullable=False),
     sa.Column("read_at", sa.BigInteger, nullable=False),
-    sa.Column("newest", sa.BigInteger, nullable=False),  # largest time pushed for the history
     sa.Column("version", sa.BigInteger, nullable=False),  # of what was pushed online
     sa.Column("flushed", sa.BigInteger, nullable=False),  # version that is in the offline store
     sa.Column("pushed_at", sa.BigInteger, nullable=False),
@@ -78,7 +77,7 @@ landings = sa.Table(
     sa.Column("done", sa.Boolean, nullable=False),
 )
 _FRESH = {
-    "since": None, "items": "[]", "length": 0, "read_at": 0, "newest": 0,
+    "since": None, "items": "[]", "length": 0, "read_at": 0,
     "version": 0, "flushed": 0, "pushed_at": 0,
 }  # fmt: skip
 
@@ -91,7 +90,6 @@ class User:
     since: int | None
     items: list[str]
     length: int
-    newest: int
     version: int
 
 
@@ -129,9 +127,7 @@ class Journal:
                 self,
                 connection,
                 {
-                    r.user_id: User(
-                        r.user_id, r.since, json.loads(r.items), r.length, r.newest, r.version
-                    )
+                    r.user_id: User(r.user_id, r.since, json.loads(r.items), r.length, r.version)
                     for r in found
                 },
             )
@@ -362,16 +358,12 @@ class Held:
             rows.sort(key=lambda r: (r.timestamp, r.message_id))
         return found
 
-    def pushed(self, newest: Mapping[str, int]) -> dict[str, int]:
+    def pushed(self) -> dict[str, int]:
         """Note that all these users' rows are online; returns their versions."""
         update = users.update().where(users.c.user_id == sa.bindparam("user"))
-        moment, versions, values = now_us(), {}, []
-        for user, known in self.users.items():
-            versions[user] = known.version + 1
-            values.append(
-                {"user": user, "version": known.version + 1, "pushed_at": moment,
-                 "newest": max(known.newest, newest.get(user, 0))}
-            )  # fmt: skip
+        versions = {user: known.version + 1 for user, known in self.users.items()}
+        moment = now_us()
+        values = [{"user": u, "version": v, "pushed_at": moment} for u, v in versions.items()]
         if values:
             self._connection.execute(update, values)
         return versions

@@ -12,7 +12,11 @@ from feature_repo.streaming.journal import DAY_US
 
 
 class History(NamedTuple):
-    """The newest row of `user_history`; `moment` in microseconds since 1970."""
+    """The newest row of `user_history`; `moment` in microseconds since 1970.
+
+    The moment is that of the last touch, a repeat or not. So it never goes back when a late touch
+    turns the last one into a repeat, and newer knowledge is never hidden by an older row.
+    """
 
     item_ids: list[str]
     length: int
@@ -37,16 +41,17 @@ def history(
     history_length: int,
     collapse_repeats: bool,
 ) -> History | None:
-    """The row after all these events, which are in order; None if none of them adds a touch."""
+    """The row after all these events, which are in order; None if none of them is a touch."""
     items, length, moment = list(base_items), base_length, 0
     for event in events:
         if event.event not in names or event.item_id is None:
             continue
+        moment = event.timestamp
         if collapse_repeats and items and items[-1] == event.item_id:
             continue
         items.append(event.item_id)
-        length, moment = length + 1, event.timestamp
-    return History(items[-history_length:], length, moment) if moment else None
+        length += 1
+    return History(items[-history_length:], length, moment) if moment and items else None
 
 
 def counters(events: Sequence[Any]) -> Counters | None:

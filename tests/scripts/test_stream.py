@@ -59,7 +59,7 @@ def test_a_processor_killed_again_and_again_counts_every_event_once(
     truth = begin(tmp_path, streamed)
     sent = entries(streamed, 3)
     draw = random.Random(4)
-    job = Job(tmp_path, f"stream.broker.url={server.url}", "job.most_entries=50", *QUICK)
+    job = Job(tmp_path, f"stream.broker.url={server.url}", "job.most_entries=100", *QUICK)
     size = len(sent) // 5
     for n in range(5):
         server.send(sent[n * size : (n + 1) * size])
