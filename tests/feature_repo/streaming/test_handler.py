@@ -6,6 +6,7 @@ import random
 from datetime import timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from feature_repo.views import USER_HISTORY
@@ -152,19 +153,26 @@ def test_a_pruned_journal_reads_back_what_it_needs(
     market.expect_equal(root, truth, USERS)
 
 
+@pytest.mark.parametrize("batched", [0, 2])
 def test_a_time_never_goes_back_when_a_late_touch_makes_the_last_one_a_repeat(
-    root: Path,
+    tmp_path: Path, batched: int
 ) -> None:
+    """Else the older row, of a newer moment, would hide the newer one; batch's rows too."""
     now = market.midnight() - timedelta(hours=1)
-    a, b, late_b, late_c = (
+    rows = [
         market.event(n, "zoe", item, now + timedelta(seconds=s))
         for n, item, s in [(1, "a", 1), (2, "b", 30), (3, "b", 20), (4, "c", 10)]
-    )
-    handler = market.stream(root)
-    for row in (a, b, late_b, late_c):
+    ]
+    other = market.event(9, "ann", "x", now)
+    market.write_warehouse(tmp_path / "data" / "warehouse", [other, *rows[:batched]])
+    market.materialize(tmp_path)
+    handler = market.stream(tmp_path)
+    for row in rows[batched:]:
         handler.handle([row])
     handler.close()
-    assert market.online(root, ["zoe"])["item_ids"] == [["a", "c", "b"]]
+    assert market.online(tmp_path, ["zoe"])["item_ids"] == [["a", "c", "b"]]
+    rows_ = market.newest(tmp_path, USER_HISTORY).filter(pl.col("user_id") == "zoe")
+    assert rows_["item_ids"].to_list() == [["a", "c", "b"]]
 
 
 def test_a_killed_push_is_finished_by_whoever_comes_next(
