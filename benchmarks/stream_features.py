@@ -53,7 +53,7 @@ def make_warehouse(cfg: DictConfig, folder: Path) -> None:
                 "type": ["track"] * size,
                 "event": ["Product Viewed"] * size,
                 "user_id": [f"u{u}" for u in rng.integers(0, cfg.users, size)],
-                "item_id": [f"i{i}" for i in rng.integers(0, cfg.items, size)],
+                "item_id": [f"i{i}" for i in rng.integers(0, cfg.catalog, size)],
                 "price": rng.uniform(1, 100, size),
                 "quantity": [None] * size,
                 "timestamp": [
@@ -142,7 +142,7 @@ class Bench:
 
     def events(self, count: int) -> Iterator[dict[str, Any]]:
         users = self.rng.integers(0, self.cfg.users, count)
-        items = self.rng.integers(0, self.cfg.items, count)
+        items = self.rng.integers(0, self.cfg.catalog, count)
         for user, item in zip(users, items, strict=True):
             self.sent += 1
             yield message(self.sent, f"u{user}", f"i{item}")
