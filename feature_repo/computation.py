@@ -146,6 +146,23 @@ class Computation:
                 .values(published_at=datetime.now(UTC))
             )
 
+    def stale_days(self, view: View, tables: Mapping[str, RawTable]) -> list[date]:
+        """Days whose rows do not follow from what the raw tables, code and settings are now."""
+        _, expected = self._expected(view, [tables[name] for name in view.sources])
+        known = self._known(view)
+        gone = [d for d in known if d not in expected]
+        return sorted([d for d, code in expected.items() if known.get(d) != code] + gone)
+
+    def computed_at(self, view: View) -> dict[date, datetime]:
+        """When each day of a view was computed last."""
+        query = sa.select(computations.c.day, computations.c.computed_at).where(
+            computations.c.view == view.full_name
+        )
+        with self._metadata.connect() as connection:
+            rows = connection.execute(query).all()
+        # SQLite keeps no zone.
+        return {r.day: r.computed_at.replace(tzinfo=r.computed_at.tzinfo or UTC) for r in rows}
+
     def _expected(
         self, view: View, sources: list[RawTable]
     ) -> tuple[dict[date, int], dict[date, str]]:
@@ -217,8 +234,15 @@ class Computation:
             raise StoreError(f"view {view.full_name}: {str(error).splitlines()[0]}") from error
 
     def _previous(self, view: View, first: date) -> Any:
-        """Each key's newest row of the days before `first`."""
-        files = [f for d, f in view_files(view, self.folder) if d is not None and d < first]
+        """Each key's newest computed row of the days before `first`.
+
+        Not of pushed rows: a day must follow from raw data alone, as its fingerprint says.
+        """
+        files = [
+            f
+            for d, f in view_files(view, self.folder)
+            if d is not None and d < first and f.name == FILE
+        ]
         if not files:
             columns = polars_schema(view)
             return self.engine.arrow(pl.DataFrame(schema=columns).to_arrow())

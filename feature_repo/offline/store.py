@@ -1,13 +1,14 @@
 """The point-in-time join as a Feast offline store.
 
 `feature_store.yaml` chooses it by `type: feature_repo.offline.store.AsofOfflineStore`. Only
-`get_historical_features` is ours; materialization, writing and logging are those of Feast's DuckDB
-store, which it extends through Feast's plugin interface. Sources are Parquet files or folders.
+`get_historical_features` and the writing of pushed rows are ours; materialization and logging are
+those of Feast's DuckDB store, extended through Feast's plugin interface. Sources are Parquet files
+or folders.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from typing import Any, Literal
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 from feast.infra.offline_stores import offline_utils
 from feast.infra.offline_stores.duckdb import DuckDBOfflineStore, DuckDBOfflineStoreConfig
 from feast.infra.offline_stores.file_source import FileSource, SavedDatasetFileStorage
@@ -22,6 +24,7 @@ from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMeta
 from feast.on_demand_feature_view import OnDemandFeatureView
 
 from feature_repo.offline.asof import FeatureTable, JoinError, point_in_time_join
+from feature_repo.offline.pushes import PushError, append_rows
 
 
 class AsofOfflineStoreConfig(DuckDBOfflineStoreConfig):
@@ -74,6 +77,36 @@ class AsofOfflineStore(DuckDBOfflineStore):
             full_names=full_feature_names,
             feature_refs=feature_refs,
         )
+
+    @staticmethod
+    def offline_write_batch(
+        config: Any,
+        feature_view: Any,
+        table: pa.Table,
+        progress: Callable[[int], Any] | None,
+    ) -> None:
+        """Keep pushed rows as small files of the view's folder; see `pushes.py`.
+
+        Raises:
+            PushError: rows that the view cannot take.
+        """
+        path = _folder(feature_view.batch_source, config)
+        if path.suffix == ".parquet":
+            raise PushError(f"view {feature_view.name} is one file, {path}; it takes no pushes")
+        append_rows(path, feature_view, table)
+        if progress:
+            progress(len(table))
+
+    def get_table_column_names_and_types_from_data_source(
+        self, config: Any, data_source: Any
+    ) -> Iterable[tuple[str, str]]:
+        """Columns of the files; Feast would count the days of their folders among them."""
+        path = _folder(data_source, config)
+        files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+        if not files or not files[0].is_file():
+            raise PushError(f"{path}: no rows yet; run scripts/materialize.py first")
+        schema = pq.read_schema(files[-1])
+        return [(field.name, str(field.type)) for field in schema]
 
 
 class AsofRetrievalJob(RetrievalJob):
@@ -158,11 +191,10 @@ def _table(view: Any, feature_refs: list[str], full_names: bool, config: Any) ->
     prefix = view.projection.name_to_use()
     wanted = [ref.split(":", 1)[1] for ref in feature_refs if ref.split(":", 1)[0] == prefix]
     shown = view.projection.name_alias or view.name
-    path = Path(source.path.removeprefix("file://"))
     renamed = view.projection.join_key_map or {}
     return FeatureTable(
         name=view.name,
-        path=path if path.is_absolute() else Path(config.repo_path) / path,
+        path=_folder(source, config),
         keys={e.name: renamed.get(e.name, e.name) for e in view.entity_columns},
         features={f: f"{shown}__{f}" if full_names else f for f in wanted},
         timestamp=source.timestamp_field,
@@ -170,6 +202,11 @@ def _table(view: Any, feature_refs: list[str], full_names: bool, config: Any) ->
         ttl=view.ttl,
         renames=dict(source.field_mapping or {}),
     )
+
+
+def _folder(source: Any, config: Any) -> Path:
+    path = Path(source.path.removeprefix("file://"))
+    return path if path.is_absolute() else Path(config.repo_path) / path
 
 
 def _as_polars(frame: pd.DataFrame, timestamp: str) -> pl.DataFrame:

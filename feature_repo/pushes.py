@@ -1,0 +1,48 @@
+"""Push rows of a view: what arrives between two computations."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+
+from feature_repo.offline.pushes import PushError, check_columns
+from feature_repo.view import CREATED, TIME, View
+
+
+def push(
+    store: Any, view: View, frame: pd.DataFrame, *, online: bool = True, offline: bool = True
+) -> None:
+    """Send rows through the view's push source.
+
+    Feast leaves out fields that it does not know when it writes online, and takes a time without a
+    zone for one in UTC; here both are errors.
+
+    Args:
+        store: Feast's.
+        frame: key, features and `event_timestamp`; `created_timestamp` is now where it is missing.
+        online, offline: where the rows go.
+
+    Raises:
+        PushError: the view is not pushed, an unknown or missing field, a time without a zone.
+    """
+    if not view.pushed:
+        raise PushError(f"view {view.full_name} takes no pushes; scripts/materialize.py fills it")
+    if CREATED not in frame.columns:
+        frame = frame.assign(**{CREATED: pd.Timestamp(datetime.now(UTC))})
+    features = [feature.name for feature in view.features]
+    check_columns(view.full_name, list(frame.columns), [view.key, *features, TIME, CREATED])
+    for name in (TIME, CREATED):
+        if not isinstance(frame[name].dtype, pd.DatetimeTZDtype):
+            raise PushError(
+                f"view {view.full_name}: {name} is {frame[name].dtype}; it must be a time with a "
+                "zone, such as 2026-01-31T12:00:00Z"
+            )
+    modes: Any = __import__("feast.data_source", fromlist=["PushMode"]).PushMode
+    mode = {
+        (True, True): modes.ONLINE_AND_OFFLINE,
+        (True, False): modes.ONLINE,
+        (False, True): modes.OFFLINE,
+    }[online, offline]
+    store.push(f"{view.full_name}_push", frame, to=mode)

@@ -1,0 +1,1 @@
+"""Jobs that handle what a broker delivers, and lose none of it."""
