@@ -197,7 +197,7 @@ def definition_of(revision: Revision) -> Definition:
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """"no view x; nearest: y" for an error's message."""
+    """ "no view x; nearest: y" for an error's message."""
     there = sorted(known)
     near = difflib.get_close_matches(name, there, n=3, cutoff=0.5)
     if near:
@@ -306,7 +306,8 @@ def _left(
 ) -> tuple[list[str], list[str]]:
     """Registered names that the code lacks: those that vanished, and older versions."""
     newest = {d.name: d.version for d in definitions if d.kind == VIEW}
-    vanished, older = [], []
+    vanished: list[str] = []
+    older: list[str] = []
     for name, revision in now.items():
         if name in code:
             continue

@@ -58,9 +58,7 @@ def refusal(kind: str, name: str, full_name: str, version: int, changes: Sequenc
     )
 
 
-def entity_conflict(
-    definitions: Sequence[Definition], now: Mapping[str, Revision]
-) -> list[str]:
+def entity_conflict(definitions: Sequence[Definition], now: Mapping[str, Revision]) -> list[str]:
     """Entities that new views and kept ones have under one name, but with different keys.
 
     Feast knows an entity by its name only: the newer key would be used for the older views too.
@@ -88,9 +86,7 @@ def entity_conflict(
     return found
 
 
-def _advice(
-    kind: str, name: str, full_name: str, version: int, changes: Sequence[Change]
-) -> str:
+def _advice(kind: str, name: str, full_name: str, version: int, changes: Sequence[Change]) -> str:
     if kind == SERVICE:
         return (
             f"Models ask for {full_name} by name: leave it, and add a service under a new name in "

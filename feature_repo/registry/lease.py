@@ -174,4 +174,6 @@ def _keep(lease: Lease, done: threading.Event) -> None:
 def _now(connection: sa.Connection) -> float:
     if connection.dialect.name == "sqlite":
         return time.time()
-    return float(connection.execute(sa.text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
+    return float(
+        connection.execute(sa.text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one()
+    )
