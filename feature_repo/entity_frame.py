@@ -20,32 +20,39 @@ class EntityFrameError(StoreError):
     exit_code = 65  # EX_DATAERR
 
 
-def read_entities(path: Path, needed: Mapping[str, str]) -> pl.DataFrame:
+def read_entities(path: Path, keys: Mapping[str, str], sent: Mapping[str, str]) -> pl.DataFrame:
     """The file's rows, with `event_timestamp` in microseconds UTC.
 
     Keys of a CSV file are read as text; the types of its other columns are inferred from all rows.
 
     Args:
-        needed: column → why it is needed, for the message where it is missing.
+        keys: column → why it is needed, for the message where it is missing.
+        sent: the same, of numbers that requests send.
 
     Raises:
         EntityFrameError: no such file, another format, a missing column, a null, naive or
-            unreadable time, or one finer than a microsecond.
+            unreadable time, one finer than a microsecond, text for a number.
     """
     if not path.is_file():
         raise EntityFrameError(f"{path}: no such file; give a CSV or Parquet file of entities")
     if path.suffix.lower() not in READERS:
         raise EntityFrameError(f"{path}: a {path.suffix or 'file without suffix'}; it must be one "
                                f"of {', '.join(READERS)}")  # fmt: skip
-    frame = _read(path, list(needed))
-    for column, reason in {TIME: "the moment to look back from", **needed}.items():
+    frame = _read(path, list(keys))
+    for column, reason in {TIME: "the moment to look back from", **keys, **sent}.items():
         if column not in frame.columns:
             near = difflib.get_close_matches(column, frame.columns, n=1)
             hint = f" (is it {near[0]}?)" if near else ""
             raise EntityFrameError(
                 f"{path} has no column {column}{hint}, {reason}; it has {', '.join(frame.columns)}"
             )
-    return frame.with_columns(_moments(path, frame[TIME]))
+    for column, reason in sent.items():
+        if not (frame.schema[column].is_numeric() or frame.schema[column] == pl.Null):
+            raise EntityFrameError(
+                f"{path}: {column} is {frame.schema[column]}; it must be a number, {reason}"
+            )
+    numbers = [pl.col(c).cast(pl.Float64) for c in sent]
+    return frame.with_columns(_moments(path, frame[TIME]), *numbers)
 
 
 def _read(path: Path, keys: list[str]) -> pl.DataFrame:

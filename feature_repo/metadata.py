@@ -20,7 +20,8 @@ def connect(folder: Path) -> sa.Engine:
     Raises:
         StoreError: the folder holds no store yet, or the database cannot be reached.
     """
-    engine = sa.create_engine(read_config(folder)["registry"]["path"])
+    # Connections are closed after use: engines are made here and there, and nobody disposes of them.
+    engine = sa.create_engine(read_config(folder)["registry"]["path"], poolclass=sa.NullPool)
     try:
         try:
             METADATA.create_all(engine)

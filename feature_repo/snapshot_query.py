@@ -19,7 +19,7 @@ from feature_repo.computation import computations
 from feature_repo.metadata import connect
 from feature_repo.registry import versions
 from feature_repo.registry.apply import unknown
-from feature_repo.registry.definition import ON_DEMAND, SERVICE, VIEW
+from feature_repo.registry.definition import ON_DEMAND, SERVICE, VIEW, feature_types
 from feature_repo.registry.versions import Revision
 from feature_repo.store import StoreError
 from feature_repo.view import DAY, TIME
@@ -69,15 +69,21 @@ class Query:
                 chosen.setdefault(name, now[name])
         return cls(service, tuple(refs), chosen, full_names, known_only)
 
-    def needed(self) -> dict[str, str]:
-        """Column of the entity file → why it is needed."""
-        reasons: dict[str, str] = {}
+    def keys(self) -> dict[str, str]:
+        """Key column that the entities must have → why."""
+        keys: dict[str, str] = {}
         for name, revision in self.views.items():
             if revision.kind == VIEW:
-                reasons.setdefault(revision.definition["entity"]["join_key"], f"the key of {name}")
-            for sent in revision.definition.get("sent", ()):
-                reasons[sent] = f"which {name} needs with every request"
-        return reasons
+                keys.setdefault(revision.definition["entity"]["join_key"], f"the key of {name}")
+        return keys
+
+    def sent(self) -> dict[str, str]:
+        """Column that stands for what a request sends → why."""
+        return {
+            column: f"which {name} needs with every request"
+            for name, revision in self.views.items()
+            for column in revision.definition.get("sent", ())
+        }
 
     def columns(self) -> dict[str, str]:
         """Column of the result → its view."""
@@ -102,7 +108,7 @@ def run(store: Any, query: Query, entities: pl.DataFrame) -> pl.DataFrame:
         raise StoreError(
             f"several columns are called {', '.join(double)}; full_names=true tells them apart"
         )
-    asked = entities.select([*query.needed(), TIME])
+    asked = entities.select([*query.keys(), *query.sent(), TIME])
     job = store.get_historical_features(
         asked.to_pandas(),
         list(query.refs),
@@ -110,7 +116,11 @@ def run(store: Any, query: Query, entities: pl.DataFrame) -> pl.DataFrame:
         filter_by_created_timestamp=query.known_only,
     )
     found = pl.DataFrame(job.to_arrow())
-    return entities.hstack(found.select(columns))
+    types = [_polars_type(_dtype_of(query, ref)) for ref in query.refs]
+    typed = (
+        pl.col(c) if t is None else pl.col(c).cast(t) for c, t in zip(columns, types, strict=True)
+    )
+    return entities.hstack(found.select(typed))
 
 
 def source_versions(
@@ -238,6 +248,29 @@ def _moved(name: str, was: Mapping[str, str], now: Mapping[str, str]) -> list[st
             texts.append(f"view {name}: {len(files)} offline files {word} "
                          f"({', '.join(files[:3])}{more})")  # fmt: skip
     return texts
+
+
+_TYPES = {
+    "String": pl.String(),
+    "Int32": pl.Int32(),
+    "Int64": pl.Int64(),
+    "Float32": pl.Float32(),
+    "Float64": pl.Float64(),
+    "Bool": pl.Boolean(),
+}
+
+
+def _dtype_of(query: Query, ref: str) -> str:
+    view, _, feature = ref.partition(":")
+    return feature_types(query.views[view].definition)[feature]
+
+
+def _polars_type(dtype: str) -> pl.DataType | None:
+    """Of a registered type; a column without any value has no type of its own. None: as it is."""
+    if dtype.startswith("Array("):
+        inner = _polars_type(dtype[len("Array(") : -1])
+        return None if inner is None else pl.List(inner)
+    return _TYPES.get(dtype)
 
 
 def _day(text: str) -> date:

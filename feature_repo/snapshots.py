@@ -71,7 +71,7 @@ def take(
     """
     if output.exists():
         raise SnapshotError(f"{output} exists; a snapshot is never overwritten")
-    frame = read_entities(entities, query.needed())
+    frame = read_entities(entities, query.keys(), query.sent())
     sources = source_versions(folder, query, frame)
     rows = run(store, query, frame)
     moved = changed_sources(folder, sources)

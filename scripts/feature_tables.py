@@ -81,8 +81,8 @@ def described(found: Mapping[str, Any]) -> None:
             "type": f["dtype"],
             "description": f["description"],
             "rules": rules(f),
-            "created": change(f["created"]),
-            "changed": change(f["changed"]),
+            "created": _short(f["created"]),
+            "changed": _short(f["changed"]),
         }
         for f in found["features"]
     ]
@@ -102,6 +102,10 @@ def change(found: Mapping[str, Any]) -> str:
     """Who, when and why, in one line."""
     why = f": {found['why']}" if found["why"] else ""
     return f"{text(found['at'])} by {found['by']}{why} (revision {found['revision']})"
+
+
+def _short(found: Mapping[str, Any]) -> str:
+    return f"revision {found['revision']}, {found['at']:%Y-%m-%d} by {found['by']}"
 
 
 def duration(seconds: float | None, zero: str = "") -> str:

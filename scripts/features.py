@@ -1,7 +1,8 @@
 """The feature registry on the command line: `python scripts/features.py describe user_statistics`.
 
 list · search text=… · describe view=… · lineage [view=…] · history [view=…] ·
-diff view=… from=1 to=2 · restore view=… revision=… why=… · apply why=… · remove view=… why=… · snapshot · verify
+diff view=… from=1 to=2 · restore view=… revision=… why=… · apply why=… ·
+remove view=… why=… · snapshot entities=… service=… output=… · verify snapshot=…
 """
 
 import logging

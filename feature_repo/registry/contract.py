@@ -31,10 +31,8 @@ def view_versions(folder: Path, service: str) -> dict[str, dict[str, Any]]:
     Raises:
         StoreError: no store in the folder, or its database cannot be reached.
     """
-    engine = connect(folder)
-    with engine.connect() as connection:
+    with connect(folder).connect() as connection:
         now = versions.current(connection)
-    engine.dispose()
     found = now.get(service)
     views = found.definition["views"] if found is not None else []
     return {

@@ -1,8 +1,12 @@
-"""The lineage as a picture: layers from left to right, one box a node."""
+"""The lineage as a picture: layers from left to right, one box a node.
+
+Edges that pass over a layer go through a place of their own in it, so that they run behind no box.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +20,7 @@ from matplotlib.patches import FancyBboxPatch
 from feature_repo.registry.lineage import layers
 
 COLUMN, ROW = 3.6, 0.78  # inches from box to box
-WIDTH, HEIGHT = 2.7, 0.52  # inches of a box
+WIDTH, HEIGHT = 2.7, 0.58  # inches of a box
 COLOURS = {
     "table": "#dbe4ee",
     "transformation": "#fdf0c8",
@@ -25,13 +29,15 @@ COLOURS = {
     "service": "#e6dbf2",
     "model": "#f9d8cf",
 }
-SWEEPS = 8  # passes over the layers to bring neighbours side by side
+LINE: dict[str, Any] = {"color": "#8a949e", "linewidth": 0.9, "zorder": 1}
+SWEEPS = 24  # passes over the layers to bring neighbours side by side
 
 
 def draw(graph: Any, path: Path) -> None:
     """Write a PNG of a graph from `lineage`."""
     columns = layers(graph)
-    orders = _ordered(graph, [nodes for _, nodes in columns])
+    orders, segments = _routed(graph, [list(nodes) for _, nodes in columns])
+    orders = _ordered(orders, segments)
     height = max((len(nodes) for nodes in orders), default=1)
     places = {
         node: (x * COLUMN, (height - len(nodes)) * ROW / 2 + y * ROW)
@@ -42,10 +48,13 @@ def draw(graph: Any, path: Path) -> None:
     figure, axes = plt.subplots(figsize=size)
     for x, (layer, _) in enumerate(columns):
         axes.text(x * COLUMN, -ROW, f"{layer}s", ha="center", va="center", weight="bold", size=11)
-    for start, end, data in graph.edges(data=True):
-        _edge(axes, places[start], places[end], bool(data.get("broken")))
+    for (start, end), broken in segments.items():
+        _edge(axes, places[start], places[end], end in graph, broken)
     for node, place in places.items():
-        _box(axes, place, graph.nodes[node])
+        if node in graph:
+            _box(axes, place, graph.nodes[node])
+        else:
+            axes.plot([place[0] - WIDTH / 2, place[0] + WIDTH / 2], [place[1]] * 2, **LINE)
     axes.set_xlim(-COLUMN / 2, (len(columns) - 0.5) * COLUMN)
     axes.set_ylim(height * ROW, -1.5 * ROW)
     axes.axis("off")
@@ -54,36 +63,73 @@ def draw(graph: Any, path: Path) -> None:
     plt.close(figure)
 
 
-def _ordered(graph: Any, orders: list[list[str]]) -> list[list[str]]:
-    """Each layer sorted by the mean place of its neighbours (the barycentre heuristic)."""
+def _routed(
+    graph: Any, orders: list[list[str]]
+) -> tuple[list[list[str]], dict[tuple[str, str], bool]]:
+    """Layers with a place for each node whose edges pass over them, and edges from layer to layer.
+
+    The value of an edge says whether it is broken.
+    """
+    layer = {n: x for x, nodes in enumerate(orders) for n in nodes}
+    segments: dict[tuple[str, str], bool] = {}
+    for start, end, data in graph.edges(data=True):
+        before = start
+        for x in range(layer[start] + 1, layer[end]):
+            through = f"{start} over {x}"
+            if through not in orders[x]:
+                orders[x].append(through)
+            segments[before, through] = False
+            before = through
+        segments[before, end] = bool(data.get("broken"))
+    return orders, segments
+
+
+def _ordered(orders: list[list[str]], segments: Iterable[tuple[str, str]]) -> list[list[str]]:
+    """Each layer sorted by the mean place of its neighbours (the barycentre heuristic).
+
+    Of several passes the order with the fewest crossings is kept.
+    """
+    near: dict[str, list[str]] = {n: [] for order in orders for n in order}
+    for start, end in segments:
+        near[start].append(end)
+        near[end].append(start)
     place = {n: y / max(len(o) - 1, 1) for o in orders for y, n in enumerate(o)}
-    undirected = graph.to_undirected(as_view=True)
-
-    def centre(node: str) -> float:
-        near: Sequence[str] = list(undirected.neighbors(node))
-        return sum(place[n] for n in near) / len(near) if near else place[node]
-
+    best, fewest = orders, _crossings(orders, segments)
     for sweep in range(SWEEPS):
+        orders = [list(order) for order in orders]
         for order in orders if sweep % 2 == 0 else reversed(orders):
-            order.sort(key=centre)
+            order.sort(key=lambda n: sum(place[m] for m in near[n]) / max(len(near[n]), 1))
             place |= {n: y / max(len(order) - 1, 1) for y, n in enumerate(order)}
-    return orders
+        crossings = _crossings(orders, segments)
+        if crossings < fewest:
+            best, fewest = orders, crossings
+    return best
 
 
-def _edge(axes: Any, start: tuple[float, float], end: tuple[float, float], broken: bool) -> None:
-    """From the right side of one box to the left side of another; broken ones red and dashed."""
+def _crossings(orders: Sequence[Sequence[str]], segments: Iterable[tuple[str, str]]) -> int:
+    place = {n: (x, y) for x, order in enumerate(orders) for y, n in enumerate(order)}
+    lines = [(place[a][0], place[a][1], place[b][1]) for a, b in segments]
+    return sum(
+        x == other and (a - c) * (b - d) < 0
+        for (x, a, b), (other, c, d) in itertools.combinations(lines, 2)
+    )
+
+
+def _edge(
+    axes: Any, start: tuple[float, float], end: tuple[float, float], arrow: bool, broken: bool
+) -> None:
+    """From the right side of one place to the left side of another; broken: red and dashed."""
     axes.annotate(
         "",
         xy=(end[0] - WIDTH / 2, end[1]),
         xytext=(start[0] + WIDTH / 2, start[1]),
         arrowprops={
-            "arrowstyle": "-|>",
-            "color": "#c0392b" if broken else "#8a949e",
+            "arrowstyle": "-|>" if arrow else "-",
+            "color": "#c0392b" if broken else LINE["color"],
             "linestyle": "--" if broken else "-",
-            "linewidth": 1.6 if broken else 0.9,
+            "linewidth": 1.6 if broken else LINE["linewidth"],
             "shrinkA": 0,
             "shrinkB": 0,
-            "connectionstyle": "arc3,rad=0",
         },
         zorder=1,
     )
@@ -103,14 +149,13 @@ def _box(axes: Any, place: tuple[float, float], data: dict[str, Any]) -> None:
             zorder=2,
         )
     )
-    label, details = data["label"], _shortened(data["details"])
-    axes.text(
-        x, y - 0.09 if details else y, label, ha="center", va="center", size=9, weight="bold",
-        zorder=3,
-    )  # fmt: skip
-    if details:
-        axes.text(x, y + 0.12, details, ha="center", va="center", size=7, color="#444", zorder=3)
+    lines = [_shortened(line) for line in data["details"].split("\n") if line]
+    top = y - 0.085 * len(lines)
+    axes.text(x, top, data["label"], ha="center", va="center", size=9, weight="bold", zorder=3)
+    for number, line in enumerate(lines, 1):
+        below = top + 0.03 + 0.15 * number
+        axes.text(x, below, line, ha="center", va="center", size=7, color="#444444", zorder=3)
 
 
-def _shortened(text: str, length: int = 52) -> str:
+def _shortened(text: str, length: int = 46) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"

@@ -51,9 +51,9 @@ def lineage(folder: Path, models: Iterable[Model], name: str | None = None) -> A
         _add_model(graph, model, now)
     if name is None:
         return graph
-    chosen = [n for n, d in graph.nodes(data=True) if name in (n, d["label"], d.get("name"))]
+    chosen = [n for n, d in graph.nodes(data=True) if name in (n, d["label"])]
     if not chosen:
-        labels = {d.get("name", d["label"]) for _, d in graph.nodes(data=True)}
+        labels = {d["label"] for _, d in graph.nodes(data=True)}
         raise StoreError(unknown("table, view, service or model", name, labels))
     kept = set(chosen)
     for node in chosen:
@@ -70,7 +70,7 @@ def as_text(graph: Any) -> str:
             lines.append(f"{layer}s")
         for node in nodes:
             data = graph.nodes[node]
-            details = f"  ({data['details']})" if data["details"] else ""
+            details = f"  ({data['details'].replace(chr(10), ', ')})" if data["details"] else ""
             made_of = [graph.nodes[n]["label"] for n in graph.predecessors(node)]
             arrow = f"  ← {', '.join(sorted(made_of))}" if made_of else ""
             lines.append(f"  {data['label']}{details}{arrow}")
@@ -120,8 +120,8 @@ def _add(graph: Any, revision: Revision) -> None:
 def _add_model(graph: Any, model: Model, now: Mapping[str, Revision]) -> None:
     node = f"model:{model.name}/{model.version}"
     trained = ", ".join(f"{v} v{d['version']}" for v, d in model.features.items())
-    _node(graph, node, "model", f"{model.name} {model.version}", f"on {trained or 'no versions'}")
-    graph.nodes[node]["name"] = model.name
+    details = f"{model.version}\non {trained or 'unknown versions'}"
+    _node(graph, node, "model", model.name, details)
     service = f"service:{model.service}"
     if service not in graph:
         _node(graph, service, "service", model.service, "not registered")
