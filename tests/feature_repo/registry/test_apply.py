@@ -54,7 +54,7 @@ def test_a_definition_is_recorded_once_and_each_change_as_a_revision(registry: R
 
 def test_new_code_is_a_revision(local: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     local.apply(a_view())
-    monkeypatch.setattr("feature_repo.view.View.code", lambda self: "other code")
+    monkeypatch.setattr("feature_repo.view.View.code", lambda _: "other code")
     (revision,) = local.apply(a_view()).recorded
     assert revision.revision == 2
     assert revision.changes[0].startswith("code_hash: ")
@@ -140,7 +140,12 @@ def test_an_old_revision_can_be_restored(registry: Registry) -> None:
     registry.apply(a_view(), services=("shop_v1",))
     registry.apply(a_view(description="Other words.", ttl=timedelta(days=9)), services=("shop_v1",))
     new = restore(registry.store, registry.folder, "shopping", 1, Author("eve", "as before"), TERMS)
-    assert (new.revision, new.action, new.changed_by, new.why) == (3, "restored", "eve", "as before")
+    assert (new.revision, new.action, new.changed_by, new.why) == (
+        3,
+        "restored",
+        "eve",
+        "as before",
+    )
     (view,) = open_store(registry.folder).list_feature_views()
     assert (view.ttl, view.description) == (timedelta(days=1), "What a user bought.")
     with pytest.raises(StoreError, match="shopping is as in revision 1 already"):

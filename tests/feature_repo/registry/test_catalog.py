@@ -107,7 +107,7 @@ def test_search_finds_views_and_features_by_words(shop: Registry) -> None:
 def test_history_and_diff_tell_what_changed(
     shop: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("feature_repo.view.View.code", lambda self: "def other(): ...")
+    monkeypatch.setattr("feature_repo.view.View.code", lambda _: "def other(): ...")
     shop.apply(a_view(VIEWS, SPEND, ORDERS), services=("shop_v1",))
     assert [r.revision for r in catalog.history(shop.folder, "shopping")] == [1, 2, 3, 4]
     assert len(catalog.history(shop.folder, None)) == 5

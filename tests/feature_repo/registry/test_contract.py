@@ -31,7 +31,7 @@ def test_other_code_is_told_and_is_no_obstacle(
 ) -> None:
     local.apply(a_view(), services=("shop_v1",))
     trained = view_versions(local.folder, "shop_v1")
-    monkeypatch.setattr("feature_repo.view.View.code", lambda self: "other code")
+    monkeypatch.setattr("feature_repo.view.View.code", lambda _: "other code")
     local.apply(a_view(), services=("shop_v1",))
     (told,) = require_same("m 1", trained, local.folder, "shop_v1")
     assert told.startswith("view shopping: trained with code ")
@@ -69,9 +69,7 @@ def test_another_version_or_schema_is_refused(
 def test_a_schema_alone_must_be_the_same(local: Registry) -> None:
     local.apply(a_view(), services=("shop_v1",))
     with pytest.raises(FeatureVersionError, match="version 1 with schema x, found schema"):
-        require_same(
-            "m 1", {"shopping": {"version": 1, "schema": "x"}}, local.folder, "shop_v1"
-        )
+        require_same("m 1", {"shopping": {"version": 1, "schema": "x"}}, local.folder, "shop_v1")
 
 
 def test_a_store_without_the_view_says_how_to_register_it(local: Registry) -> None:
