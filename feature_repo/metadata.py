@@ -20,7 +20,7 @@ def connect(folder: Path) -> sa.Engine:
     Raises:
         StoreError: the folder holds no store yet, or the database cannot be reached.
     """
-    # Connections are closed after use: engines are made here and there, and nobody disposes of them.
+    # Connections are closed after use: nobody disposes of the engines made here.
     engine = sa.create_engine(read_config(folder)["registry"]["path"], poolclass=sa.NullPool)
     try:
         try:

@@ -317,8 +317,8 @@ def test_bad_entities_of_parquet_are_named(made: Shop, tmp_path: Path) -> None:
         snap(made, tmp_path / "s", path)
     with pytest.raises(EntityFrameError, match="no such file"):
         snap(made, tmp_path / "s", tmp_path / "absent.csv")
+    (tmp_path / "e.txt").write_text("")
     with pytest.raises(EntityFrameError, match=r"a \.txt; it must be one of \.csv, \.parquet"):
-        (tmp_path / "e.txt").write_text("")
         snap(made, tmp_path / "s", tmp_path / "e.txt")
 
 

@@ -176,7 +176,7 @@ def test_restoring_warns_when_the_working_tree_has_other_code(
     folder: Path, cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("feature_repo.view.View.code", lambda _: "older code")
+        patch.setattr("feature_repo.view.View.code", lambda _: "older = 1")
         materialization(folder).register(
             open_store(folder), [USER_HISTORY], author("eve", "as it was once")
         )
@@ -195,7 +195,7 @@ def test_a_breaking_change_is_refused_before_anything_is_computed(
     before = {f: f.stat().st_mtime_ns for f in (folder / "offline").rglob("*.parquet")}
     fewer = replace(USER_HISTORY, features=USER_HISTORY.features[:1])
     monkeypatch.setattr("feature_repo.materialization.VIEWS", (fewer,))
-    monkeypatch.setattr("feature_repo.view.View.code", lambda _: "other code")
+    monkeypatch.setattr("feature_repo.view.View.code", lambda _: "other = 1")
     with pytest.raises(IncompatibleError, match="feature length removed"):
         materialization(folder)({"interactions": Frame(pl.DataFrame(
             {"user_id": ["bob"], "item_id": ["i2"], "timestamp": [datetime(2026, 1, 2, tzinfo=UTC)]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -134,7 +135,7 @@ def test_lineage_runs_from_table_to_model(shop: Registry, tmp_path: Path) -> Non
     code = f"code:feature_repo/transformations/user_counters.py@{a_view().code_hash()}"
     model = "model:recommender/20260101-000000-000"
     path = ["table:events", code, "view:shopping", "service:shop_v1", model]
-    assert all(graph.has_edge(a, b) for a, b in zip(path, path[1:], strict=False))
+    assert all(graph.has_edge(a, b) for a, b in itertools.pairwise(path))
     text = lineage.as_text(graph)
     assert "shopping  (version 1, revision 3, 3 features)  ← user_counters.py" in text
     assert "recommender  (20260101-000000-000, on shopping v1)  ← shop_v1" in text

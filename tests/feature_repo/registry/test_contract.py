@@ -31,7 +31,7 @@ def test_other_code_is_told_and_is_no_obstacle(
 ) -> None:
     local.apply(a_view(), services=("shop_v1",))
     trained = view_versions(local.folder, "shop_v1")
-    monkeypatch.setattr("feature_repo.view.View.code", lambda _: "other code")
+    monkeypatch.setattr("feature_repo.view.View.code", lambda _: "other = 1")
     local.apply(a_view(), services=("shop_v1",))
     (told,) = require_same("m 1", trained, local.folder, "shop_v1")
     assert told.startswith("view shopping: trained with code ")

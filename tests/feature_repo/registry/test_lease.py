@@ -108,6 +108,6 @@ def test_a_lease_that_was_lost_is_noticed(registry: Registry) -> None:
             connection.execute(leases.update().values(token="other", owner="bob"))
         with (
             engine.begin() as connection,
-            pytest.raises(LeaseHeldError, match="ran out while ann .* worked; bob holds it now"),
+            pytest.raises(LeaseHeldError, match=r"ran out while ann .* worked; bob holds it now"),
         ):
             lease.require(connection)
