@@ -1,4 +1,4 @@
-"""Commands as bare words: `features.py describe user_history` is `command=describe view=user_history`.
+"""Commands as bare words: `features.py describe user_history` sets `command` and `view`.
 
 What follows them are Hydra's overrides and flags, as for every script.
 """

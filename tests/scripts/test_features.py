@@ -23,7 +23,7 @@ from feature_repo.views import USER_HISTORY
 from models import artifact
 from models.artifact import Signature
 from scripts import features
-from scripts.entrypoint import CommandError, command_overrides
+from scripts.commands import CommandError, command_overrides
 from tests.feature_repo.stores import materialization
 
 COMMANDS = {"list": (), "search": ("text",), "describe": ("view",), "diff": ("view", "from")}

@@ -34,7 +34,7 @@ async def test_the_versions_of_the_training_are_served(
 ) -> None:
     config.artifact = republished(tiny_artifact, tmp_path, code_versions("recommender_v1"))
     state = GatewayState(config)
-    state.histories.close()
+    await state.features.close()
 
 
 @pytest.mark.parametrize(
@@ -66,5 +66,5 @@ async def test_an_artifact_that_names_no_versions_is_served(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         state = GatewayState(config)
-    state.histories.close()
+    await state.features.close()
     assert "does not name the versions of its features" in caplog.text
