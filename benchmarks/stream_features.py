@@ -1,8 +1,9 @@
 """How soon and how many events are online: `python benchmarks/stream_features.py`.
 
-A job in a process of its own, a Redis that syncs its log every second, a store with histories. First a steady stream; some of its events are looked for online until they are seen. Then
-two bursts that wait in the broker, with one and with several events an entry. Beside it, what Feast
-does if every event is a push of one row to each view, which neither orders nor counts once.
+A job in a process of its own, a Redis that syncs its log every second, a store with histories.
+First a steady stream; some of its events are looked for online until they are seen. Then two bursts
+that wait in the broker, with one and with several events an entry. Beside it, what Feast does if
+every event is a push of one row to each view, which neither orders nor counts once.
 """
 
 from __future__ import annotations

@@ -11,10 +11,11 @@ from typing import Any
 from feature_repo.computation import Computation
 from feature_repo.dates import Dates
 from feature_repo.engines import Engine
-from feature_repo.entities import ENTITIES
-from feature_repo.on_demand import on_demand_view
 from feature_repo.publication import Publication
-from feature_repo.services import feature_services
+from feature_repo.registry.apply import Applied, apply, refuse_breaking, registered_views
+from feature_repo.registry.author import Author, author
+from feature_repo.registry.declaration import declared
+from feature_repo.registry.lease import LeaseTerms
 from feature_repo.sources import RawTable
 from feature_repo.store import StoreError, create_store
 from feature_repo.view import View
@@ -37,6 +38,7 @@ class Materialization:
         max_reject_share: largest share of a day's rows that rules may reject.
         write_rows: keys written online at once.
         probe_keys: keys looked up to find out whether the online store has lost its content.
+        lease: how long an apply waits for another one.
     """
 
     folder: Path
@@ -50,6 +52,7 @@ class Materialization:
     max_reject_share: float
     write_rows: int
     probe_keys: int
+    lease: LeaseTerms
 
     def __call__(
         self,
@@ -58,6 +61,8 @@ class Materialization:
         only: Sequence[str] | None = None,
         within: Dates | None = None,
         rebuild_online: bool = False,
+        by: str | None = None,
+        why: str | None = None,
     ) -> dict[str, dict[str, Any]]:
         """Bring every view that the tables allow up to date; returns what was done, by view.
 
@@ -65,16 +70,18 @@ class Materialization:
             only: names of views; None: all.
             within: compute these days again, stale or not (a backfill).
             rebuild_online: write every key's newest row, not only what has changed.
+            by, why: for the history of definitions; by default the system's user.
 
         Raises:
             StoreError: an unknown view, a raw file that cannot be read, too many bad rows.
+            IncompatibleError: a view's definition would break its readers.
         """
-        folder = Path(self.folder).resolve()
-        store = create_store(folder, self.online_store, self.offline_store, self.registry)
+        store, folder = self.open()
         wanted = [v for v in _chosen(only) if all(s in tables for s in v.sources)]
         left_out = [v.full_name for v in _chosen(only) if v not in wanted]
         if left_out:
             log.info("no raw tables for %s", ", ".join(left_out))
+        refuse_breaking(folder, declared(wanted))
         settings = {
             "history_length": self.history_length,
             "collapse_repeats": self.collapse_repeats,
@@ -83,7 +90,7 @@ class Materialization:
             folder, self.engine, settings, self.rows_per_stretch, self.max_reject_share
         )
         computed = {v.full_name: computation.update(v, tables, within) for v in wanted}
-        self._apply(store, folder, wanted)
+        self.register(store, wanted, author(by, why, "materialization"))
         publication = Publication(store, folder, self.write_rows, self.probe_keys)
         summary = {}
         for view in wanted:
@@ -100,12 +107,18 @@ class Materialization:
             }
         return summary
 
-    def _apply(self, store: Any, folder: Path, wanted: Sequence[View]) -> None:
-        views = {v.full_name: v.as_feast(folder) for v in wanted}
-        on_demand = on_demand_view(views)
-        if on_demand is not None:
-            views[on_demand.name] = on_demand
-        store.apply([*ENTITIES, *views.values(), *feature_services(views)])
+    def open(self) -> tuple[Any, Path]:
+        """Feast's store, made if it is not there, and its folder."""
+        folder = Path(self.folder).resolve()
+        store = create_store(folder, self.online_store, self.offline_store, self.registry)
+        return store, folder
+
+    def register(self, store: Any, views: Sequence[View], who: Author) -> Applied:
+        """Apply these views' definitions, and the services that they complete."""
+        folder = Path(self.folder).resolve()
+        known = registered_views(folder)
+        everything = [d.full_name for d in declared(VIEWS, known)]
+        return apply(store, folder, declared(views, known), who, self.lease, everything)
 
 
 def _chosen(only: Sequence[str] | None) -> list[View]:

@@ -11,6 +11,9 @@ from feature_repo.store import feast
 
 _types: Any = __import__("feast.types", fromlist=["Float64"])
 
+DESCRIPTION = "What a price and an item's trend mean to this user, at the request."
+OWNER = "millrace"
+
 
 def on_demand_view(views: Mapping[str, Any]) -> Any | None:
     """Feast's view of `requests.purchase_context`; None unless the views it reads are all there."""
@@ -34,6 +37,6 @@ def on_demand_view(views: Mapping[str, Any]) -> Any | None:
         ],
         mode="python",
         feature_transformation=PythonTransformation(function, inspect.getsource(function)),
-        description="What a price and an item's trend mean to this user, at the request.",
-        owner="millrace",
+        description=DESCRIPTION,
+        owner=OWNER,
     )

@@ -48,6 +48,8 @@ class Signature:
     opset: int
     created_at: str = ""
     feature_service: str | None = None
+    # View → the version, schema and code that the model was trained on; empty: not known.
+    features: dict[str, Any] = field(default_factory=dict)
     vocabulary: str | None = (
         None  # file under the artifact: JSON list, position i is graph id i + 1
     )

@@ -1,10 +1,11 @@
 """The frame of every script: Hydra, readable errors, exit codes.
 
 `@entrypoint("train")` runs a function on `configs/train.yaml` and the command line's overrides.
-A key or choice that does not exist names the nearest that does. Exit codes follow sysexits.h:
-2 for a wrong command line; 78 for a value that a part of the program refuses; an exception's own
-`exit_code` (65 bad data, 66 no input, 69 a service is unavailable, …), whose message is all that is
-printed; 1 with a traceback for a defect of ours.
+A key or choice that does not exist names the nearest that does. A script with commands takes them
+as bare first words; see `scripts/commands.py`. Exit codes follow sysexits.h: 2 for a wrong command
+line; 78 for a value that a part of the program refuses; an exception's own `exit_code` (65 bad
+data, 66 no input, 69 a service is unavailable, …), whose message is all that is printed; 1 with a
+traceback for a defect of ours.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import functools
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
+
+from scripts.commands import CommandError, command_overrides
 
 EX_CONFIG = 78
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -127,8 +130,14 @@ def _refused(error: InstantiationException) -> str:
     return f"{reason} (config key {key.group(1)})" if key else reason
 
 
-def entrypoint(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
-    """Decorate `main(cfg)` of a script; the result is called without arguments."""
+def entrypoint(
+    config_name: str, commands: Mapping[str, Sequence[str]] | None = None
+) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
+    """Decorate `main(cfg)` of a script; the result is called without arguments.
+
+    Args:
+        commands: see `scripts/commands.py`; None: the script has none.
+    """
 
     def decorate(function: Callable[[DictConfig], object]) -> Callable[[], None]:
         @functools.wraps(function)
@@ -153,6 +162,12 @@ def entrypoint(config_name: str) -> Callable[[Callable[[DictConfig], object]], C
                 sys.exit(1)
 
         def run() -> None:
+            if commands is not None:
+                try:
+                    sys.argv[1:] = command_overrides(sys.argv[1:], commands)
+                except CommandError as error:
+                    print(f"error: {error}", file=sys.stderr)
+                    sys.exit(error.exit_code)
             for flag in {"-m", "--multirun"}.intersection(sys.argv):
                 # Hydra's parser takes overrides on one side of a flag only.
                 sys.argv.remove(flag)

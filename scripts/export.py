@@ -6,6 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from models.run import Run
 from scripts.entrypoint import entrypoint
+from scripts.trained_on import name_features
 
 
 @entrypoint("export")
@@ -14,6 +15,8 @@ def main(cfg: DictConfig) -> None:
     output = Path(cfg.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     run = Run.open(Path(cfg.run), cfg.checkpoint, cfg.overrides)
+    # What the training wrote down stays; a run from before that gets what the code has now.
+    name_features(run.config.export)
     OmegaConf.save(run.config, output / "config.yaml", resolve=True)
     report = run.evaluate()
     report.artifact = str(run.export(report))

@@ -61,6 +61,8 @@ def main(cfg: DictConfig) -> None:
         only=list(cfg.views) if cfg.views else None,
         within=dates(cfg),
         rebuild_online=cfg.rebuild_online,
+        by=cfg.by,
+        why=cfg.why,
     )
     report = {"views": views, "seconds": round(time.perf_counter() - started, 2)}
     (output / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

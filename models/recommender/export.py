@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -59,6 +60,7 @@ class RecommenderExport:
         parity_users: held-out users on whom graph and module must agree.
         tolerance: largest allowed difference of a score.
         feature_service: where the gateway gets histories.
+        features: the versions of the service's views; see `models.artifact.Signature`.
     """
 
     name: str
@@ -69,6 +71,7 @@ class RecommenderExport:
     parity_users: int
     tolerance: float
     feature_service: str
+    features: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(
         self,
@@ -109,6 +112,7 @@ class RecommenderExport:
                 outputs=outputs,
                 opset=OPSET,
                 feature_service=self.feature_service,
+                features=_plain(self.features),
                 vocabulary="assets/items.json",
                 limits={"history": self.max_length, "k": graph.k},
             )
@@ -153,3 +157,9 @@ class RecommenderExport:
         report.write(folder / "metrics.json")
         card = model_card(signature, report, difference)
         (folder / "MODEL_CARD.md").write_text(card, "utf-8")
+
+
+def _plain(features: Mapping[str, Any]) -> dict[str, Any]:
+    """Without OmegaConf's containers, for JSON."""
+    content = OmegaConf.to_container(OmegaConf.create(dict(features)), resolve=True)
+    return cast(dict[str, Any], content)

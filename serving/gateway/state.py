@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from feature_repo.registry.contract import require_same
 from models import artifact
 from serving.features.client import FeatureClient
 from serving.gateway.access.audit import AuditLog
@@ -26,6 +28,8 @@ from serving.gateway.ranking import Ranking
 from serving.gateway.recommender import Recommender
 from serving.gateway.user_features import UserFeatures
 
+log = logging.getLogger(__name__)
+
 
 class GatewayState:
     """Everything that the routes need, built from the configuration.
@@ -36,6 +40,7 @@ class GatewayState:
         ArtifactError: the artifact is damaged.
         StoreError: there is no feature store, or not the model's feature service in it.
         OpenDoorError: without access control, the host can be reached from elsewhere.
+        FeatureVersionError: the model was trained on other versions of its features.
     """
 
     def __init__(self, config: DictConfig) -> None:
@@ -67,6 +72,7 @@ class GatewayState:
             instantiate(config.prediction_log) if config.prediction_log else None
         )
         self.model: TorchServeModel = instantiate(config.model)
+        self._check_features(signature, Path(config.features))
         self.cache: Any = instantiate(config.cache)
         self.limits = Limits(
             default_n=config.default_n,
@@ -89,6 +95,16 @@ class GatewayState:
             max_queue=config.batching.max_queue,
             model_concurrency=config.batching.model_concurrency,
         )
+
+    @staticmethod
+    def _check_features(signature: artifact.Signature, folder: Path) -> None:
+        name = f"{signature.name} {signature.version}"
+        if not signature.features:
+            log.warning("model %s does not name the versions of its features", name)
+            return
+        service = str(signature.feature_service)
+        for difference in require_same(name, signature.features, folder, service):
+            log.warning("model %s: %s", name, difference)
 
     async def open(self) -> None:
         self.audit.open(self.database, self.metrics)

@@ -82,3 +82,11 @@ def test_unknown_asset_lists_the_known_ones(parts: Path, tmp_path: Path) -> None
 
 def test_versions_sort_by_time() -> None:
     assert artifact.new_version() <= artifact.new_version()
+
+
+def test_an_artifact_from_before_versions_of_features_loads(parts: Path, tmp_path: Path) -> None:
+    path = artifact.write(parts, tmp_path, signature()).path
+    content = json.loads((path / "signature.json").read_text())
+    del content["features"]
+    (path / "signature.json").write_text(json.dumps(content))
+    assert artifact.load(path).signature.features == {}
