@@ -79,7 +79,7 @@ def main(cfg: DictConfig) -> None:
         raise GovernanceError(f"command={command}: there are {', '.join(COMMANDS)}")
     output = Path(cfg.output_dir)
     output.mkdir(parents=True, exist_ok=True)
-    kept = OmegaConf.masked_copy(cfg, [k for k in cfg if k != "user"])
+    kept = OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "user"])
     OmegaConf.save(kept, output / "config.yaml", resolve=True)
     COMMANDS[command](cfg, output)
 

@@ -117,6 +117,7 @@ class Erasure:
             self._files(report, name, root, user, raw=name in self.tables)
         report.places["online"] = Place(found=(n := _online(store, user, False)), removed=n)
         _rows(report, metadata, user)
+        report.unfinished += _databases(store, folder, metadata, user)
         self._verify(report, roots, store, metadata, user)
         if report.complete:
             erasures.finish(metadata, number, report.removed)
@@ -226,6 +227,17 @@ def _saved(store: Any, inside: Sequence[Path]) -> dict[str, Path]:
         if path.is_dir() and not any(path.is_relative_to(root) for root in inside):
             found[f"saved/{dataset.name}"] = path
     return found
+
+
+def _databases(store: Any, folder: Path, metadata: sa.Engine, user: str) -> list[str]:
+    """SQLite files of the store's folder that it no longer uses and that name the user."""
+    used = {metadata.url.database, getattr(store.config.online_store, "path", None)}
+    paths = {(folder / str(path)).resolve() for path in used if path}
+    return [
+        f"{file} names the user, and the store does not use it: remove it"
+        for file in sorted(folder.glob("*.db"))
+        if file.resolve() not in paths and user.encode() in file.read_bytes()
+    ]
 
 
 def _place(name: str, root: Path, file: Path) -> str:

@@ -22,12 +22,12 @@ from typing import Any
 import polars as pl
 import sqlalchemy as sa
 
-from feature_repo.computation import DAY, computations, view_files
+from feature_repo.computation import computations, view_files
 from feature_repo.governance.errors import GovernanceError
 from feature_repo.governance.horizons import set_horizon
 from feature_repo.metadata import connect
 from feature_repo.store import open_store
-from feature_repo.view import CREATED, TIME, View
+from feature_repo.view import CREATED, DAY, TIME, View
 from feature_repo.views import VIEWS
 
 log = logging.getLogger(__name__)
@@ -98,6 +98,10 @@ class Retention:
             for view in VIEWS
             if view.retention is not None and view.partitioned
         ]
+        undefined = {f.name for f in (folder / "offline").glob("[!.]*")}
+        undefined -= {v.full_name for v in VIEWS}
+        if undefined:
+            log.warning("no view defines offline/%s: left as it is", ", ".join(sorted(undefined)))
         if self.quarantine_days is not None:
             before = (as_of - timedelta(days=self.quarantine_days)).date()
             files = [f for f in (folder / "quarantine").rglob("*.parquet") if _written(f) < before]
@@ -129,6 +133,7 @@ class Retention:
         if not dry_run:
             set_horizon(metadata, view.full_name, before)
             _forget_days(metadata, view, before)
+            _remove_empty(view.folder(folder))
         if not old or old == [target]:
             return Deleted(place, before)
         rows = pl.scan_parquet(old, hive_partitioning=False, missing_columns="insert")
@@ -148,6 +153,8 @@ class Retention:
         sources = [f for f in old if f != target]
         done = _delete(place, before, sources, dry_run)
         kept = [f for f in old if f == target]
+        if not dry_run:
+            _remove_empty(view.folder(folder))
         return Deleted(
             place,
             before,
@@ -192,6 +199,12 @@ def _write(frame: pl.DataFrame, path: Path) -> None:
     partial.replace(path)
 
 
+def _remove_empty(folder: Path) -> None:
+    for day in folder.glob(f"{DAY}=*"):
+        if not any(day.iterdir()):
+            day.rmdir()
+
+
 def _delete(place: str, before: date, files: Sequence[Path], dry_run: bool) -> Deleted:
     rows: int = sum(
         pl.scan_parquet(f, hive_partitioning=False).select(pl.len()).collect().item() for f in files
@@ -200,9 +213,6 @@ def _delete(place: str, before: date, files: Sequence[Path], dry_run: bool) -> D
     if not dry_run:
         for file in files:
             file.unlink(missing_ok=True)
-        for parent in {f.parent for f in files}:
-            if not any(parent.iterdir()):
-                parent.rmdir()
     return Deleted(place, before, rows, size, len(files))
 
 

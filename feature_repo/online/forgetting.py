@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from feast.infra.key_encoding_utils import serialize_entity_key
@@ -25,7 +25,6 @@ from feast.infra.online_stores.helpers import (
     compute_table_id,
     compute_versioned_name,
 )
-from google.protobuf.timestamp_pb2 import Timestamp
 
 # Remove a view's fields only while they are the ones that were looked at.
 _REMOVE = """
@@ -33,6 +32,7 @@ if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('HDEL', KEYS[1], ARGV[1], unpack(ARGV, 3))
 return 1
 """
+_protobuf: Any = __import__("google.protobuf.timestamp_pb2", fromlist=["Timestamp"])
 _BATCH = 500  # keys asked for in one round trip
 
 
@@ -144,9 +144,11 @@ def _forget_view(
 
 
 def _moment(written: bytes) -> datetime:
-    moment = Timestamp()
+    moment = _protobuf.Timestamp()
     moment.ParseFromString(written)
-    return moment.ToDatetime(UTC)
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(
+        seconds=moment.seconds, microseconds=moment.nanos // 1000
+    )
 
 
 def _versioned(config: Any) -> bool:
