@@ -131,6 +131,7 @@ class Retention:
         old = [f for day, f in view_files(view, folder) if day is not None and day < before]
         place = f"offline/{view.full_name}"
         if not dry_run:
+            _refuse_unpublished(metadata, view, before)
             set_horizon(metadata, view.full_name, before)
             _forget_days(metadata, view, before)
             _remove_empty(view.folder(folder))
@@ -181,6 +182,22 @@ def forget(
             dry_run=dry_run,
         )
     )
+
+
+def _refuse_unpublished(metadata: sa.Engine, view: View, before: date) -> None:
+    """Rows that are not online yet would never get there."""
+    query = sa.select(sa.func.count()).where(
+        computations.c.view == view.full_name,
+        computations.c.day < before,
+        computations.c.published_at.is_(None),
+    )
+    with metadata.connect() as connection:
+        waiting = connection.execute(query.select_from(computations)).scalar_one()
+    if waiting:
+        raise GovernanceError(
+            f"view {view.full_name}: {waiting} days before {before} are computed but not yet "
+            "online; run `python scripts/materialize.py` first"
+        )
 
 
 def _forget_days(metadata: sa.Engine, view: View, before: date) -> None:

@@ -15,9 +15,11 @@ import polars as pl
 import pytest
 
 from feature_repo import views
+from feature_repo.computation import computations
 from feature_repo.dates import Dates
 from feature_repo.governance import retention
 from feature_repo.governance.errors import GovernanceError
+from feature_repo.metadata import connect
 from feature_repo.store import open_store
 from tests.conftest import ROOT
 from tests.feature_repo.governance.conftest import Company
@@ -247,3 +249,14 @@ def test_a_folder_without_a_store_is_named(tmp_path: Path) -> None:
     done = Company(tmp_path).script("command=retention")
     assert done.returncode == 66
     assert "no feature_store.yaml" in done.stderr
+
+
+def test_days_that_are_not_online_yet_are_not_deleted(company: Company) -> None:
+    with connect(company.features).begin() as connection:
+        connection.execute(computations.update().values(published_at=None))
+    before = files(company)
+    with pytest.raises(GovernanceError, match=r"not yet online; run `python scripts/materialize"):
+        company.retention()(NOW, dry_run=False)
+    assert files(company) == before
+    company.materialize()
+    company.retention()(NOW, dry_run=False)

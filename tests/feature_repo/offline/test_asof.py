@@ -65,14 +65,17 @@ def brute(
     return answers
 
 
-keys_a = st.sampled_from(["x", "y", "z", "ü", "", None])
-keys_b = st.sampled_from([1, 2, None])
-hours = st.integers(0, 12)
+# Few keys and moments: rows must meet, tie, and come late often.
+keys_a = st.sampled_from(["x", "x", "ü", "", None])
+keys_b = st.sampled_from([1, 1, 2, None])
+hours = st.integers(0, 5)
 
 
 @given(
-    asked=st.lists(st.tuples(keys_a, keys_b, hours), max_size=25),
-    rows=st.lists(st.tuples(keys_a, keys_b, hours, hours, st.integers(0, 999)), max_size=40),
+    asked=st.lists(st.tuples(keys_a, keys_b, hours), min_size=5, max_size=25),
+    rows=st.lists(
+        st.tuples(keys_a, keys_b, hours, hours, st.integers(0, 999)), min_size=10, max_size=60
+    ),
     ttl=st.sampled_from([None, 1, 3, 100]),
     known_only=st.booleans(),
     memory_limit_mb=st.sampled_from([1024.0, 0.002, 0.0005]),
@@ -88,9 +91,6 @@ def test_it_equals_the_definition(
     memory_limit_mb: float,
     cuts: list[int],
 ) -> None:
-    # Rows that tie in time and creation have no order; give them one value.
-    seen: dict[tuple[Any, ...], int] = {}
-    rows = [(a, b, t, c, seen.setdefault((a, b, t, c), v)) for a, b, t, c, v in rows]
     folder = tmp_path_factory.mktemp("asof")
     ends = [0, *sorted(cuts), len(rows)]
     for n, (start, end) in enumerate(itertools.pairwise(ends)):
@@ -198,6 +198,23 @@ def test_a_value_exactly_as_old_as_its_ttl_still_counts(
         pl.col("event_timestamp") + pl.duration(microseconds=microseconds)
     )
     assert point_in_time_join(frame, "event_timestamp", [table])["value"].to_list() == [value]
+
+
+@pytest.mark.parametrize("memory_limit_mb", [1024.0, 0.0001])
+@pytest.mark.parametrize("known_only", [False, True])
+def test_of_one_moment_the_row_created_last_counts(
+    tmp_path: Path, known_only: bool, memory_limit_mb: float
+) -> None:
+    made = [3, 5, 4, 5, 2]  # of the two created at 5 the later one in the table counts
+    rows = [("x", 1, 1, c, n) for n, c in enumerate(made)]
+    joined = point_in_time_join(
+        entities([("x", 1, 4), ("x", 1, 9)]),
+        "event_timestamp",
+        [features(tmp_path / "v.parquet", rows)],
+        known_only=known_only,
+        memory_limit_mb=memory_limit_mb,
+    )
+    assert joined["value"].to_list() == [2 if known_only else 3, 3]
 
 
 def test_a_row_of_the_same_moment_counts_and_one_after_it_does_not(tmp_path: Path) -> None:
