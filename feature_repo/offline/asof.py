@@ -99,21 +99,22 @@ def _join(
 def _features(table: FeatureTable, rows: Integers, size: int) -> pl.DataFrame:
     """The features of numbered rows of a table; −1: nulls."""
     names = list(dict.fromkeys(table.features))
-    wanted = np.unique(rows)
-    wanted = wanted[wanted >= 0]
+    order = np.argsort(rows)
+    wanted = rows[order]
+    nobody = int(np.searchsorted(wanted, 0))
     found = [pl.DataFrame(schema={n: table.schema[n] for n in names})]
     for pieces in table.pieces(size):
-        asked = []
         for piece in pieces:
-            ends = np.searchsorted(wanted, [piece.first, piece.first + piece.rows])
-            inside = wanted[ends[0] : ends[1]]
-            if len(inside):
-                asked.append((piece, inside - piece.first))
-        found += [table.read([piece], names)[places] for piece, places in asked]
-    place = pl.Series(np.searchsorted(wanted, rows), dtype=pl.UInt32)
-    place = pl.select(pl.when(pl.Series(rows >= 0)).then(place)).to_series()
+            start, end = np.searchsorted(wanted, [piece.first, piece.first + piece.rows])
+            if end > start:
+                places = pl.Series(wanted[start:end] - piece.first, dtype=pl.UInt32)
+                found.append(table.read([piece], names).select(pl.all().gather(places)))
+    place = np.empty(len(rows), np.int64)
+    place[order] = np.arange(-nobody, len(rows) - nobody)
+    where = pl.Series(place).to_frame("at")
+    where = where.select(pl.when(pl.col("at") >= 0).then(pl.col("at")))
     features = pl.concat(found).select(pl.col(c).alias(name) for c, name in table.features.items())
-    return features.select(pl.all().gather(place))
+    return features.select(pl.all().gather(where.to_series()))
 
 
 def batch_rows(table: FeatureTable, memory_limit_mb: float) -> int:
