@@ -50,7 +50,7 @@ class Newest:
         self._last = int(self._time.max()) if n else 0
         # Key and time share one integer; keys that do not fit beside the time come in turns.
         self._bits = max(1, (self._last - self._first).bit_length())
-        self._turn = 1 << (63 - self._bits)
+        self._shift = 63 - self._bits
         self._packed = self._pack(self._code, self._time)
         self._lock = threading.Lock()
 
@@ -70,11 +70,10 @@ class Newest:
         since = np.maximum(times, created) if self._known_only else times
         code = self._code_of(keys)
         here = np.flatnonzero((code >= 0) & (since <= self._last) & (times > _NEVER))
-        turns = code[here] // self._turn
-        several = len(self._codes) > self._turn
-        for turn in np.unique(turns) if several else (0,):
-            mine = here[turns == turn] if several else here
-            self._compete(code[mine], since[mine], times[mine], created[mine], mine + first)
+        turns = code[here] >> self._shift if len(self._codes) >> self._shift else None
+        for turn in (0,) if turns is None else np.unique(turns):
+            mine = here if turns is None else here[turns == turn]
+            self._compete(mine, code[mine], since[mine], times, created, first)
 
     def rows(self) -> tuple[Integers, Integers]:
         """For each entity row the number of its feature row, or −1, and that row's time."""
@@ -94,13 +93,19 @@ class Newest:
         return rows, times
 
     def _compete(
-        self, code: Integers, since: Integers, times: Integers, created: Integers, rows: Integers
+        self,
+        rows: Integers,
+        code: Integers,
+        since: Integers,
+        times: Integers,
+        created: Integers,
+        first: int,
     ) -> None:
-        """Rows of one turn of keys."""
+        """Rows of one turn of keys; times and creations are the whole batch's."""
         if not len(code):
             return
-        turn = int(code[0]) // self._turn
-        start, end = np.searchsorted(self._code, [turn * self._turn, (turn + 1) * self._turn])
+        turn = int(code[0]) >> self._shift
+        start, end = np.searchsorted(self._code, [turn << self._shift, (turn + 1) << self._shift])
         packed = self._pack(code, np.maximum(since, self._first))
         order = np.argsort(packed)
         packed = packed[order]
@@ -108,21 +113,21 @@ class Newest:
         place = np.searchsorted(places, packed)
         meets = place < len(places)
         meets[meets] = places[place[meets]] >> self._bits == packed[meets] >> self._bits
-        place, order = place[meets] + start, order[meets]
-        if not len(order):
+        place, rows = place[meets] + start, rows[order[meets]]
+        if not len(rows):
             return
         starts = np.flatnonzero(np.concatenate(([True], place[1:] != place[:-1])))
-        times = times[order]
-        newest = np.maximum.reduceat(times, starts)
+        moments = times[rows]
+        newest = np.maximum.reduceat(moments, starts)
         sizes = np.diff(np.append(starts, len(place)))
-        winning = np.flatnonzero(times == np.repeat(newest, sizes))
-        place, order = place[winning], order[winning]
-        if len(order) > len(starts):  # several of one moment
-            tied = np.lexsort((rows[order], created[order], place))
-            place, order = place[tied], order[tied]
+        winning = np.flatnonzero(moments == np.repeat(newest, sizes))
+        place, rows = place[winning], rows[winning]
+        if len(rows) > len(starts):  # several of one moment
+            tied = np.lexsort((rows, created[rows], place))
+            place, rows = place[tied], rows[tied]
             last = np.append(place[1:] != place[:-1], True)
-            place, order = place[last], order[last]
-        self._take(place, newest, created[order], rows[order])
+            place, rows = place[last], rows[last]
+        self._take(place, newest, created[rows], rows + first)
 
     def _take(self, place: Integers, times: Integers, created: Integers, rows: Integers) -> None:
         """Let winners of a batch replace earlier ones that they beat."""
@@ -138,7 +143,7 @@ class Newest:
             self._best_row[place] = rows[better]
 
     def _pack(self, code: Integers, times: Integers) -> Integers:
-        packed: Integers = ((code % self._turn) << self._bits) + (times - self._first)
+        packed: Integers = ((code & ((1 << self._shift) - 1)) << self._bits) + (times - self._first)
         return packed
 
     def _code_of(self, keys: pl.DataFrame) -> Integers:

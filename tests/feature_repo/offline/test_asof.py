@@ -129,7 +129,7 @@ def test_keys_too_many_to_share_a_number_with_the_time_come_in_turns(
 
     def narrow(self: newest.Newest, *arguments: Any) -> None:
         made(self, *arguments)
-        self._bits, self._turn = 62, 2
+        self._bits, self._shift = 62, 1
         self._packed = self._pack(self._code, self._time)
 
     rows = [(f"k{n % 31}", n % 3, n % 50, n * 7 % 50, n) for n in range(900)]
