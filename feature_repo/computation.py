@@ -25,6 +25,8 @@ import sqlalchemy as sa
 
 from feature_repo.dates import Dates
 from feature_repo.engines import Engine
+from feature_repo.governance.erasures import Erased
+from feature_repo.governance.horizons import horizon_of
 from feature_repo.metadata import METADATA, connect
 from feature_repo.quality.rules import check, quarantine
 from feature_repo.quality.schema import polars_schema
@@ -103,6 +105,7 @@ class Computation:
         started = time.perf_counter()
         sources = [tables[name] for name in view.sources]
         raw, expected = self._expected(view, sources)
+        expected = self._kept(view, expected, within)
         known = self._known(view)
         stale = [d for d, code in expected.items() if known.get(d) != code]
         if within is not None:
@@ -186,6 +189,21 @@ class Computation:
             expected[day] = chain = _digest(basis, *window, chain if view.chained else "")
         return {d: sum(p.rows for p in parts) for d, parts in merged.items()}, expected
 
+    def _kept(self, view: View, expected: dict[date, str], within: Dates | None) -> dict[date, str]:
+        """Without the days that retention has deleted: they stay deleted."""
+        first = horizon_of(self._metadata, view.full_name) if view.partitioned else None
+        if first is None:
+            return expected
+        asked = [d for d in expected if within and within.first <= d <= within.last and d < first]
+        if asked:
+            log.warning(
+                "%s: %d days before %s are not computed again: retention has deleted them",
+                view.full_name,
+                len(asked),
+                first,
+            )
+        return {d: code for d, code in expected.items() if d >= first}
+
     def _stretches(
         self, view: View, stale: list[date], raw: Mapping[date, int]
     ) -> Iterator[list[date]]:
@@ -218,8 +236,9 @@ class Computation:
 
     def _run(self, view: View, sources: list[RawTable], dates: Dates, scratch: Path) -> None:
         read = dates.widened(view.lookback) if view.partitioned else None
+        erased = Erased.of(self._metadata)
         arguments: dict[str, Any] = {
-            name: source.read(self.engine, read)
+            name: erased.without(source.read(self.engine, read), self.engine)
             for name, source in zip(view.sources, sources, strict=True)
         }
         arguments |= {name: self.settings[name] for name in view.settings}

@@ -1,105 +1,32 @@
 """The point-in-time join: for each entity row, the newest feature row that was true by then.
 
-Both sides are sorted by time and walked once (an ASOF join), instead of pairing every entity row
-with every earlier feature row. Tables that do not fit the memory limit are cut by a hash of the key
-into parts that do; rows of one key always meet in one part.
+Instead of pairing every entity row with every earlier feature row, the feature table is read once,
+in batches that fit the memory limit; see `feature_repo/offline/newest.py`. Times and keys decide
+first; the features of the rows that won are read afterwards.
 
-Limits: all features of one part are in memory at a time; the entity frame is there as a whole.
+Limits: the entity frame is in memory as a whole, with about 50 bytes more for each of its rows.
 """
 
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import polars as pl
-import pyarrow.parquet as pq
+
+from feature_repo.offline.newest import Integers, Newest
+from feature_repo.offline.table import CREATED, MOMENT, TIME, FeatureTable, JoinError, Piece, utc
+
+__all__ = ["TIME", "FeatureTable", "JoinError", "point_in_time_join"]
 
 log = logging.getLogger(__name__)
 
-TIME = pl.Datetime("us", "UTC")
-_ROW, _TIME, _CREATED, _KNOWN, _RANK = "__row", "__time", "__created", "__known", "__rank"
-# Reading, sorting and joining hold about this many copies of a part at once.
-_COPIES = 4
-_STRING_BYTES = 32  # what a string, list or other value of no fixed width is taken to need
-
-
-class JoinError(ValueError):
-    """An entity frame or a feature table that cannot be joined; the message says what and where."""
-
-    exit_code = 65  # EX_DATAERR
-
-
-@dataclass(frozen=True)
-class FeatureTable:
-    """One view's offline table.
-
-    Args:
-        keys: column of the table → column of the entity frame.
-        features: column of the table → column of the result.
-        ttl: a value older than this is null; zero or None keeps it for ever.
-        created: column that breaks ties of one moment, and says when a row had arrived.
-        renames: column of the file → column of the table, as in Feast's field mapping.
-    """
-
-    name: str
-    path: Path
-    keys: Mapping[str, str]
-    features: Mapping[str, str]
-    timestamp: str
-    created: str | None = None
-    ttl: timedelta | None = None
-    renames: Mapping[str, str] | None = None
-
-    def files(self) -> list[Path]:
-        """Raises `JoinError` if there is none."""
-        found = sorted(self.path.rglob("*.parquet")) if self.path.is_dir() else [self.path]
-        if not found or not found[0].is_file():
-            raise JoinError(f"view {self.name}: no Parquet file at {self.path}")
-        return found
-
-    def scan(self) -> pl.LazyFrame:
-        """The columns that the join needs: keys, features, `__time` and `__created`, in UTC."""
-        lazy = pl.scan_parquet(self.files(), hive_partitioning=False, missing_columns="insert")
-        try:
-            schema = lazy.collect_schema()
-        except (pl.exceptions.PolarsError, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise JoinError(f"view {self.name}: {self.path} cannot be read ({reason})") from error
-        if self.renames:
-            lazy = lazy.rename({a: b for a, b in self.renames.items() if a in schema})
-            schema = lazy.collect_schema()
-        wanted = [*self.keys, *self.features, self.timestamp]
-        wanted += [self.created] if self.created else []
-        absent = [c for c in wanted if c not in schema]
-        if absent:
-            raise JoinError(
-                f"view {self.name}: {self.path} has no column {', '.join(absent)}; "
-                f"it has {', '.join(schema)}"
-            )
-        columns = [pl.col(c) for c in dict.fromkeys([*self.keys, *self.features])]
-        columns.append(_utc(pl.col(self.timestamp), schema[self.timestamp]).alias(_TIME))
-        if self.created:
-            columns.append(_utc(pl.col(self.created), schema[self.created]).alias(_CREATED))
-        return lazy.select(columns).filter(pl.all_horizontal(pl.col(list(self.keys)).is_not_null()))
-
-    def parts(self, memory_limit_mb: float) -> int:
-        """Into how many parts the table must be cut to stay within the limit."""
-        try:
-            metadata = [pq.read_metadata(f) for f in self.files()]
-        except (OSError, ValueError) as error:
-            raise JoinError(f"view {self.name}: {self.path} cannot be read ({error})") from error
-        rows: int = sum(m.num_rows for m in metadata)
-        schema = pl.scan_parquet(self.files()[0], hive_partitioning=False).collect_schema()
-        wide = [
-            c for c in (*self.keys, *self.features) if not schema.get(c, pl.Int64()).is_numeric()
-        ]
-        width = 8 * (len(self.keys) + len(self.features) + 3) + _STRING_BYTES * len(wide)
-        return max(1, math.ceil(rows * width * _COPIES / (memory_limit_mb * 2**20)))
+# What a row of a batch needs while it competes: keys, times, order, places, and copies of them.
+_ROW_BYTES = 120
+_STRING_BYTES = 64  # what a key of no fixed width is taken to need besides
+_MOST_ROWS = 1 << 20  # of a batch: larger ones are not faster, they leave the caches
 
 
 def point_in_time_join(
@@ -113,102 +40,93 @@ def point_in_time_join(
     """Every row of `entities`, in order, with the features of all tables as of its moment.
 
     A row with a null key, or without any earlier feature row, gets nulls. Of several feature rows
-    of one moment the one created last counts.
+    of one moment the one created last counts, and of those the last in the table. A value exactly
+    as old as the TTL is still one.
 
     Args:
         timestamp: the entity frame's time column; without a zone it is taken as UTC.
         known_only: a feature row counts only if it had been created by the entity row's moment
-            (knowledge time), so that late arrivals do not leak into the past.
-        memory_limit_mb: for one part of a feature table.
+            (knowledge time), so that late arrivals do not leak into the past. In a table without
+            creation times, a row counts as known from its own time on.
+        memory_limit_mb: for the feature rows that are in memory at a time.
 
     Raises:
         JoinError: a null or unreadable time, a missing column, a key of another type, a broken
             file, or two features of one name.
     """
     _check(entities, timestamp, tables)
+    moments = entities.select(utc(pl.col(timestamp), entities.schema[timestamp]).dt.epoch("us"))
+    times = moments.to_series().to_numpy()
     result = entities
     for table in tables:
-        keys = list(dict.fromkeys(table.keys.values()))
-        asked = entities.select(
-            *keys, _utc(pl.col(timestamp), entities.schema[timestamp]).alias(_TIME)
-        ).with_row_index(_ROW)
-        found = _join(asked, table, known_only, memory_limit_mb)
-        result = result.hstack(found.sort(_ROW).drop(_ROW))
+        result = result.hstack(_join(entities, times, table, known_only, memory_limit_mb))
     return result
 
 
 def _join(
-    asked: pl.DataFrame, table: FeatureTable, known_only: bool, memory_limit_mb: float
+    entities: pl.DataFrame,
+    times: Integers,
+    table: FeatureTable,
+    known_only: bool,
+    memory_limit_mb: float,
 ) -> pl.DataFrame:
-    """`__row` and the features of one table, in any order."""
-    scanned = table.scan()
-    schema = scanned.collect_schema()
-    asked = asked.with_columns(
-        _as_key(asked, theirs, ours, schema[theirs], table.name)
+    """The features of one table, for each entity row."""
+    schema = table.schema
+    keys = entities.select(
+        _as_key(entities, theirs, ours, schema[theirs], table.name)
         for theirs, ours in table.keys.items()
     )
-    keys = list(table.keys)
-    scanned = scanned.filter(pl.col(_TIME) <= pl.lit(asked[_TIME].max(), TIME))
-    parts = table.parts(memory_limit_mb)
-    if parts > 1:
-        log.info("view %s: joined in %d parts", table.name, parts)
-    pieces = []
-    for part in range(parts):
-        mine = pl.struct(keys).hash() % parts == part if parts > 1 else pl.lit(True)
-        try:
-            features = scanned.filter(mine).collect(engine="streaming")
-        except (pl.exceptions.PolarsError, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise JoinError(f"view {table.name}: {table.path} cannot be read ({reason})") from error
-        pieces.append(_join_part(asked.filter(mine), features, table, known_only))
-    # A null key hashes somewhere too; it just meets nobody there.
-    return pl.concat(pieces)
+    newest = Newest(keys, times, known_only)
+    columns = [*table.keys, MOMENT, *([CREATED] if table.created else [])]
 
+    def compete(pieces: list[Piece]) -> None:
+        rows = table.read(pieces, columns)
+        created = _numbers(rows[CREATED]) if table.created else None
+        newest.add(rows.select(list(table.keys)), _numbers(rows[MOMENT]), created, pieces[0].first)
 
-def _join_part(
-    asked: pl.DataFrame, features: pl.DataFrame, table: FeatureTable, known_only: bool
-) -> pl.DataFrame:
-    keys = list(table.keys)
-    if known_only and table.created:
-        features, moment = _as_known(features, keys), _KNOWN
-    else:
-        order = [_TIME, _CREATED] if table.created else [_TIME]
-        features, moment = features.sort(order, maintain_order=True), _TIME
-    right = features.with_columns(pl.col(moment).alias("__on"))
-    right = right.with_columns(pl.col(_TIME).alias("__since")).drop(
-        _TIME, _CREATED, _KNOWN, strict=False
-    )
-    joined = asked.sort(_TIME).join_asof(
-        right,
-        left_on=_TIME,
-        right_on="__on",
-        by=keys,
-        strategy="backward",
-        check_sortedness=False,
-        allow_parallel=True,
-    )
-    fresh = pl.lit(True)
+    threads = max(1, min(4, pl.thread_pool_size()))
+    size = batch_rows(table, memory_limit_mb / threads)
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(compete, table.pieces(size)):
+            pass
+    rows, since = newest.rows()
     if table.ttl:
-        fresh = pl.col("__since") >= pl.col(_TIME) - table.ttl
-    return joined.select(
-        _ROW,
-        *(pl.when(fresh).then(pl.col(c)).alias(name) for c, name in table.features.items()),
-    )
+        oldest = times - int(table.ttl.total_seconds() * 1_000_000)
+        rows = np.where(since >= oldest, rows, -1)
+    return _features(table, rows, size)
 
 
-def _as_known(features: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """Replace each row by the newest one that was known when it arrived.
+def _features(table: FeatureTable, rows: Integers, size: int) -> pl.DataFrame:
+    """The features of numbered rows of a table; −1: nulls."""
+    names = list(dict.fromkeys(table.features))
+    order = np.argsort(rows)
+    wanted = rows[order]
+    nobody = int(np.searchsorted(wanted, 0))
+    found = [pl.DataFrame(schema={n: table.schema[n] for n in names})]
+    for pieces in table.pieces(size):
+        for piece in pieces:
+            start, end = np.searchsorted(wanted, [piece.first, piece.first + piece.rows])
+            if end > start:
+                places = pl.Series(wanted[start:end] - piece.first, dtype=pl.UInt32)
+                found.append(table.read([piece], names).select(pl.all().gather(places)))
+    place = np.empty(len(rows), np.int64)
+    place[order] = np.arange(-nobody, len(rows) - nobody)
+    where = pl.Series(place).to_frame("at")
+    where = where.select(pl.when(pl.col("at") >= 0).then(pl.col("at")))
+    features = pl.concat(found).select(pl.col(c).alias(name) for c, name in table.features.items())
+    return features.select(pl.all().gather(where.to_series()))
 
-    A row is usable from `__known`, the later of its own time and its arrival. Walking in that
-    order, a late row about an old moment must not hide a newer one: the best so far stays.
-    """
-    ranked = features.sort([_TIME, _CREATED], maintain_order=True).with_row_index(_RANK)
-    best = (
-        ranked.select(*keys, _RANK, pl.max_horizontal(_TIME, _CREATED).alias(_KNOWN))
-        .sort(_KNOWN, _RANK)
-        .select(_KNOWN, pl.col(_RANK).cum_max().over(keys).alias(_RANK))
-    )
-    return ranked.drop(_RANK)[best[_RANK]].with_columns(best[_KNOWN])
+
+def batch_rows(table: FeatureTable, memory_limit_mb: float) -> int:
+    """How many feature rows may be in memory at a time."""
+    texts = sum(not table.schema[c].is_numeric() for c in table.keys)
+    width = _ROW_BYTES + 8 * len(table.features) + texts * _STRING_BYTES
+    return int(max(1, min(_MOST_ROWS, memory_limit_mb * 2**20 / width)))
+
+
+def _numbers(column: pl.Series) -> Integers:
+    """Times as integers; null: before everything."""
+    return column.fill_null(np.iinfo(np.int64).min).to_numpy()
 
 
 def _check(entities: pl.DataFrame, timestamp: str, tables: Sequence[FeatureTable]) -> None:
@@ -251,12 +169,3 @@ def _as_key(asked: pl.DataFrame, theirs: str, ours: str, dtype: pl.DataType, vie
             "give both the same type"
         )
     return pl.col(ours).cast(dtype, strict=False).alias(theirs)
-
-
-def _utc(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """Any time as microseconds in UTC; a time without a zone is one in UTC."""
-    if isinstance(dtype, pl.Datetime) and dtype.time_zone is None:
-        return column.dt.cast_time_unit("us").dt.replace_time_zone("UTC")
-    if isinstance(dtype, pl.Datetime):
-        return column.dt.cast_time_unit("us").dt.convert_time_zone("UTC")
-    return column.cast(TIME)

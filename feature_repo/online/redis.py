@@ -16,6 +16,7 @@ from feast.infra.online_stores import redis
 from feast.infra.online_stores.helpers import _mmh3, _redis_key
 from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]
 
+from feature_repo.online.forgetting import RedisForgetting
 from feature_repo.online.freshness import FreshReads
 
 # KEYS: the hash. ARGV: seconds, nanoseconds, expiry in seconds or 0, the moment's field, the
@@ -60,7 +61,7 @@ class RedisOnlineStoreConfig(redis.RedisOnlineStoreConfig):
     type: Literal["feature_repo.online.stores.RedisOnlineStore"]  # type: ignore[assignment]
 
 
-class RedisOnlineStore(FreshReads, redis.RedisOnlineStore):
+class RedisOnlineStore(FreshReads, RedisForgetting, redis.RedisOnlineStore):
     """One hash a key; for production. `skip_dedup` has no effect: order is always kept."""
 
     def online_write_batch(

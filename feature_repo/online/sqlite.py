@@ -20,6 +20,7 @@ from feast.infra.online_stores.helpers import extract_text_and_num
 from feast.protos.feast.types.Value_pb2 import Value
 from pydantic import model_validator
 
+from feature_repo.online.forgetting import SqliteForgetting
 from feature_repo.online.freshness import FreshReads
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -41,7 +42,7 @@ class SqliteOnlineStoreConfig(sqlite.SqliteOnlineStoreConfig):
         return self
 
 
-class SqliteOnlineStore(FreshReads, sqlite.SqliteOnlineStore):
+class SqliteOnlineStore(FreshReads, SqliteForgetting, sqlite.SqliteOnlineStore):
     """One file; for a laptop and for tests."""
 
     def _get_conn(self, config: Any) -> sqlite3.Connection:

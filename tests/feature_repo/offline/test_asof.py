@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from feature_repo.offline.asof import TIME, FeatureTable, JoinError, point_in_time_join
+from feature_repo.offline import newest
+from feature_repo.offline.asof import batch_rows, point_in_time_join
+from feature_repo.offline.table import TIME, FeatureTable, JoinError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -62,17 +65,21 @@ def brute(
     return answers
 
 
-keys_a = st.sampled_from(["x", "y", "z", "ü", "", None])
-keys_b = st.sampled_from([1, 2, None])
-hours = st.integers(0, 12)
+# Few keys and moments: rows must meet, tie, and come late often.
+keys_a = st.sampled_from(["x", "x", "ü", "", None])
+keys_b = st.sampled_from([1, 1, 2, None])
+hours = st.integers(0, 5)
 
 
 @given(
-    asked=st.lists(st.tuples(keys_a, keys_b, hours), max_size=25),
-    rows=st.lists(st.tuples(keys_a, keys_b, hours, hours, st.integers(0, 999)), max_size=40),
+    asked=st.lists(st.tuples(keys_a, keys_b, hours), min_size=5, max_size=25),
+    rows=st.lists(
+        st.tuples(keys_a, keys_b, hours, hours, st.integers(0, 999)), min_size=10, max_size=60
+    ),
     ttl=st.sampled_from([None, 1, 3, 100]),
     known_only=st.booleans(),
     memory_limit_mb=st.sampled_from([1024.0, 0.002, 0.0005]),
+    cuts=st.lists(st.integers(0, 40), max_size=3),
 )
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 def test_it_equals_the_definition(
@@ -82,12 +89,13 @@ def test_it_equals_the_definition(
     ttl: int | None,
     known_only: bool,
     memory_limit_mb: float,
+    cuts: list[int],
 ) -> None:
-    # Rows that tie in time and creation have no order; give them one value.
-    seen: dict[tuple[Any, ...], int] = {}
-    rows = [(a, b, t, c, seen.setdefault((a, b, t, c), v)) for a, b, t, c, v in rows]
-    path = tmp_path_factory.mktemp("asof") / "view.parquet"
-    table = features(path, rows, ttl=timedelta(hours=ttl) if ttl else None)
+    folder = tmp_path_factory.mktemp("asof")
+    ends = [0, *sorted(cuts), len(rows)]
+    for n, (start, end) in enumerate(itertools.pairwise(ends)):
+        one = features(folder / f"day={n}" / "part-0.parquet", rows[start:end])
+    table = dataclasses.replace(one, path=folder, ttl=timedelta(hours=ttl) if ttl else None)
     frame = entities(asked)
     joined = point_in_time_join(
         frame, "event_timestamp", [table], known_only=known_only, memory_limit_mb=memory_limit_mb
@@ -96,15 +104,133 @@ def test_it_equals_the_definition(
     assert joined["value"].to_list() == brute(asked, rows, ttl, known_only)
 
 
-def test_many_parts_give_the_same_as_one(tmp_path: Path) -> None:
-    rows = [(f"k{n % 101}", n % 3, n % 500 / 10, n % 500 / 10, n) for n in range(5000)]
+@pytest.mark.parametrize("known_only", [False, True])
+def test_many_batches_give_the_same_as_one(tmp_path: Path, known_only: bool) -> None:
+    rows = [(f"k{n % 101}", n % 3, n % 500 / 10, n * 7 % 500 / 10, n) for n in range(5000)]
     asked = [(f"k{n % 120}", n % 3, n % 60) for n in range(2000)]
     table = features(tmp_path / "view.parquet", rows)
-    assert table.parts(0.05) > 5
-    whole = point_in_time_join(entities(asked), "event_timestamp", [table])
-    cut = point_in_time_join(entities(asked), "event_timestamp", [table], memory_limit_mb=0.05)
-    assert cut.equals(whole)
-    assert whole["value"].null_count() < len(whole)
+    assert batch_rows(table, 0.02) < 200
+    one, many = (
+        point_in_time_join(
+            entities(asked), "event_timestamp", [table], known_only=known_only, memory_limit_mb=mb
+        )
+        for mb in (1024, 0.08)
+    )
+    assert many.equals(one)
+    assert one["value"].null_count() < len(one)
+
+
+@pytest.mark.parametrize("known_only", [False, True])
+def test_keys_too_many_to_share_a_number_with_the_time_come_in_turns(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, known_only: bool
+) -> None:
+    """As with billions of keys or millennia: only two keys fit beside the time."""
+    made = newest.Newest.__init__
+
+    def narrow(self: newest.Newest, *arguments: Any) -> None:
+        made(self, *arguments)
+        self._bits, self._shift = 62, 1
+        self._packed = self._pack(self._code, self._time)
+
+    rows = [(f"k{n % 31}", n % 3, n % 50, n * 7 % 50, n) for n in range(900)]
+    asked = [(f"k{n % 40}", n % 3, n % 60) for n in range(500)]
+    table = features(tmp_path / "view.parquet", rows)
+    wide = point_in_time_join(entities(asked), "event_timestamp", [table], known_only=known_only)
+    monkeypatch.setattr(newest.Newest, "__init__", narrow)
+    turns = point_in_time_join(entities(asked), "event_timestamp", [table], known_only=known_only)
+    assert turns.equals(wide)
+    assert wide["value"].to_list() == brute(asked, rows, None, known_only)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "spread"),
+    [(pl.Int64, 1), (pl.Int64, 10**9), (pl.Int32, 10**7), (pl.UInt16, 1000), (pl.UInt64, 10**9)],
+)
+def test_integer_keys_near_and_far(tmp_path: Path, dtype: Any, spread: int) -> None:
+    numbers = [n * spread for n in (1, 2, 3, 5, 60)]
+    if dtype == pl.Int64:
+        numbers[0] = -numbers[0]
+    table = features(
+        tmp_path / "view.parquet", [("x", n, 1, 1, n) for n in numbers], keys={"b": "b"}
+    )
+    ours = pl.Series("b", [*numbers, None, numbers[-1] - 1]).cast(dtype, strict=False)
+    frame = entities([("x", 1, 5)] * len(ours)).with_columns(b=ours)
+    joined = point_in_time_join(frame, "event_timestamp", [table])
+    assert joined["value"].to_list() == [*numbers, None, None]
+
+
+def test_files_may_differ_in_order_width_and_later_columns(tmp_path: Path) -> None:
+    table = features(tmp_path / "view" / "day=1" / "part-0.parquet", [("x", 1, 1, 1, 10)])
+    pushed = tmp_path / "view" / "day=1" / "push-7.parquet"
+    late = pl.DataFrame(
+        {"made": [at(2)], "value": [20], "ts": [at(2)], "b": [1], "a": ["x"], "new": ["n"]}
+    ).cast({"value": pl.Int32, "b": pl.Int32, "ts": pl.Datetime("ms", "UTC")})
+    late.write_parquet(pushed)
+    (tmp_path / "view" / "day=1" / ".push-8.parquet").write_bytes(b"being written")
+    table = dataclasses.replace(
+        table, path=tmp_path / "view", features={"value": "value", "new": "new"}
+    )
+    frame = entities([("x", 1, 1), ("x", 1, 2)])
+    joined = point_in_time_join(frame, "event_timestamp", [table])
+    assert joined["value"].to_list() == [10, 20]
+    assert joined["new"].to_list() == [None, "n"], "older files lack the column: null"
+
+
+def test_empty_frames_and_tables(tmp_path: Path) -> None:
+    empty = features(tmp_path / "empty.parquet", [])
+    assert point_in_time_join(entities([("x", 1, 1)]), "event_timestamp", [empty])[
+        "value"
+    ].to_list() == [None]
+    full = features(tmp_path / "full.parquet", [("x", 1, 1, 1, 10)])
+    joined = point_in_time_join(entities([]), "event_timestamp", [full])
+    assert joined.shape == (0, 4)
+    assert joined.schema["value"] == pl.Int64
+    nobody = point_in_time_join(entities([(None, 1, 5)]), "event_timestamp", [full])
+    assert nobody["value"].to_list() == [None]
+
+
+@pytest.mark.parametrize(("microseconds", "value"), [(0, 10), (1, None), (-1, 10)])
+def test_a_value_exactly_as_old_as_its_ttl_still_counts(
+    tmp_path: Path, microseconds: int, value: int | None
+) -> None:
+    table = features(tmp_path / "v.parquet", [("x", 1, 1, 1, 10)], ttl=timedelta(hours=2))
+    frame = entities([("x", 1, 3)]).with_columns(
+        pl.col("event_timestamp") + pl.duration(microseconds=microseconds)
+    )
+    assert point_in_time_join(frame, "event_timestamp", [table])["value"].to_list() == [value]
+
+
+@pytest.mark.parametrize("memory_limit_mb", [1024.0, 0.0001])
+@pytest.mark.parametrize("known_only", [False, True])
+def test_of_one_moment_the_row_created_last_counts(
+    tmp_path: Path, known_only: bool, memory_limit_mb: float
+) -> None:
+    made = [3, 5, 4, 5, 2]  # of the two created at 5 the later one in the table counts
+    rows = [("x", 1, 1, c, n) for n, c in enumerate(made)]
+    joined = point_in_time_join(
+        entities([("x", 1, 4), ("x", 1, 9)]),
+        "event_timestamp",
+        [features(tmp_path / "v.parquet", rows)],
+        known_only=known_only,
+        memory_limit_mb=memory_limit_mb,
+    )
+    assert joined["value"].to_list() == [2 if known_only else 3, 3]
+
+
+def test_a_row_of_the_same_moment_counts_and_one_after_it_does_not(tmp_path: Path) -> None:
+    moment = features(tmp_path / "v.parquet", [("x", 1, 1, 1, 10)])
+    frame = entities([("x", 1, 1), ("x", 1, 1)]).with_columns(
+        pl.col("event_timestamp") + pl.Series([0, -1]).cast(pl.Duration("us"))
+    )
+    assert point_in_time_join(frame, "event_timestamp", [moment])["value"].to_list() == [10, None]
+
+
+def test_a_file_replaced_while_it_is_read_is_named(tmp_path: Path) -> None:
+    table = table_of(tmp_path)
+    assert len(table.files) == 1
+    features(tmp_path / "other.parquet", [("x", 1, 1, 1, 11)]).path.replace(table.path)
+    with pytest.raises(JoinError, match=r"view\.parquet was replaced while it was read; ask again"):
+        point_in_time_join(entities([("x", 1, 1)]), "event_timestamp", [table])
 
 
 def test_several_views_with_their_own_keys_and_aliases(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""How long features are kept, and how somebody is erased from them."""
