@@ -17,7 +17,6 @@ import difflib
 import functools
 import math
 import re
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -262,23 +261,14 @@ def _checked(folder: Path, view: Any, rows: list[dict[str, Any]]) -> tuple[Any, 
 
 def _write_offline(folder: Path, view: Any, frame: Any) -> None:
     """One file for each day that the rows belong to, beside what was computed."""
-    import polars as pl
-
+    from feature_repo.offline.pushes import append_rows
     from feature_repo.store import StoreError
-    from feature_repo.view import DAY, TIME
 
-    name = f"push-{uuid.uuid4().hex}.parquet"
-    days = frame.with_columns(pl.col(TIME).dt.date().alias(DAY))
-    for (day,), rows in days.partition_by(DAY, as_dict=True, include_key=False).items():
-        target = view.folder(folder) / (f"{DAY}={day}" if view.partitioned else "") / name
-        partial = target.with_suffix(".partial")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            rows.write_parquet(partial)
-            partial.replace(target)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise StoreError(f"{target}: cannot be written ({error})") from error
+    target = view.folder(folder)
+    try:
+        append_rows(target, _store(str(folder)).get_feature_view(view.full_name), frame.to_arrow())
+    except OSError as error:
+        raise StoreError(f"{target}: cannot be written ({error})") from error
 
 
 def _write_online(folder: str, view: Any, frame: Any) -> None:
