@@ -1,6 +1,6 @@
 """Views as people and programs ask about them: definition, owner, version, freshness.
 
-A contract of the feature store, as `pushing.py`: it imports what it needs when it is called.
+A contract of the feature store, as `gateway_pushes.py`: it imports what it needs when it is called.
 """
 
 from __future__ import annotations

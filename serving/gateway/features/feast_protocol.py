@@ -12,7 +12,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from feature_repo.pushing import TARGETS, Terms
+from feature_repo.gateway_pushes import TARGETS, Terms
 from serving.features.client import FeatureClient
 from serving.gateway.bodies import json_response, read_object
 from serving.gateway.features.names import unknown, view_named

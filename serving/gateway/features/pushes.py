@@ -9,7 +9,7 @@ from concurrent.futures import BrokenExecutor, Executor
 from pathlib import Path
 from typing import Any
 
-from feature_repo.pushing import Outcome, Terms, push
+from feature_repo.gateway_pushes import Outcome, Terms, push
 from feature_repo.store import StoreError
 from serving.gateway.problems import Problem
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Pushes:
-    """Hands rows to `feature_repo.pushing.push`, in order.
+    """Hands rows to `feature_repo.gateway_pushes.push`, in order.
 
     Args:
         folder: of the feature store.

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from feature_repo.pushing import Fault, Outcome, Terms
+from feature_repo.gateway_pushes import Fault, Outcome, Terms
 from serving.features.client import FeatureClient
 from serving.gateway.access.audit import hash_keys
 from serving.gateway.access.gate import note_of

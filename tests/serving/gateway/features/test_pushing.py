@@ -14,8 +14,8 @@ import polars as pl
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from feature_repo import pushing
-from feature_repo.pushing import Terms
+from feature_repo import gateway_pushes
+from feature_repo.gateway_pushes import Terms
 from tests.serving.gateway.conftest import running
 
 Client = httpx.AsyncClient
@@ -120,7 +120,7 @@ async def test_malformed_rows_refuse_the_push(
 
 
 def test_a_fraction_of_zeros_is_no_nanosecond() -> None:
-    assert pushing._moment("2026-02-01T12:00:00.123456000Z", False)[1] is None
+    assert gateway_pushes._moment("2026-02-01T12:00:00.123456000Z", False)[1] is None
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ async def test_bad_pushes(gateway: Client, view: str, body: Any, status: int, wo
 
 
 def test_a_view_that_is_only_computed_takes_no_pushes(own_features: Path) -> None:
-    outcome = pushing.push(str(own_features), "item_content", [row()], Terms())
+    outcome = gateway_pushes.push(str(own_features), "item_content", [row()], Terms())
     fault = outcome.faults[0]
     assert (fault.field, fault.reason) == ("view", "takes no pushes")
     assert fault.accepted == "views that take pushes: user_history, user_counters"
