@@ -9,8 +9,9 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
+from scripts.commands import command_overrides
 from scripts.entrypoint import CONFIGS, explain
-from scripts.monitor import with_task
+from scripts.monitor import COMMANDS
 from tests.conftest import ROOT
 
 
@@ -44,7 +45,7 @@ def test_the_gateways_command_composes(services: dict[str, Any]) -> None:
 def test_the_monitor_is_scraped_where_it_listens(services: dict[str, Any]) -> None:
     command = services["monitor"]["command"]
     assert command[:2] == ["python", "scripts/monitor.py"]
-    overrides = with_task(command[2:])
+    overrides = command_overrides(command[2:], dict.fromkeys(COMMANDS, ()))
     assert explain("monitor", overrides) is None
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         cfg = compose("monitor", [*overrides, "paths.root=/opt/millrace"])
