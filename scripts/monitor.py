@@ -8,10 +8,8 @@ looks again every `interval_s` seconds and answers /metrics. `quarantine` lists 
 import difflib
 import json
 import logging
-import re
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -26,6 +24,7 @@ from feature_repo.quality.rejected import newest, summary
 from feature_repo.store import StoreError
 from feature_repo.view import View
 from feature_repo.views import VIEWS
+from scripts.commands import CommandError
 from scripts.entrypoint import entrypoint
 
 log = logging.getLogger(__name__)
@@ -35,12 +34,6 @@ class FindingsError(Exception):
     """There are findings, and `fail_on_alert=true` asked to fail then."""
 
     exit_code = 3
-
-
-class TaskError(Exception):
-    """A task that is not there."""
-
-    exit_code = 2
 
 
 def look(cfg: DictConfig, views: Sequence[View], monitor: FeatureMonitor, gauges: Gauges) -> Report:
@@ -121,34 +114,19 @@ def chosen(names: Sequence[str] | None) -> list[View]:
     return [known[n] for n in names] if names else list(VIEWS)
 
 
-TASKS = {"features": features, "quarantine": quarantine}
+COMMANDS = {"features": features, "quarantine": quarantine}
 
 
-def task_of(name: str) -> Callable[[DictConfig, Sequence[View]], None]:
-    """Raises: TaskError."""
-    if name not in TASKS:
-        near = difflib.get_close_matches(name, TASKS, n=1) or TASKS
-        raise TaskError(f"no task {name!r}; nearest: {', '.join(near)}")
-    return TASKS[name]
-
-
-def with_task(arguments: list[str]) -> list[str]:
-    """A bare first word is the task."""
-    if arguments and re.fullmatch(r"\w+", arguments[0]):
-        return [f"task={arguments[0]}", *arguments[1:]]
-    return arguments
-
-
-@entrypoint("monitor")
+@entrypoint("monitor", dict.fromkeys(COMMANDS, ()))
 def main(cfg: DictConfig) -> None:
-    """Run one of the tasks."""
-    task = task_of(cfg.task)
+    """Run one of the commands."""
+    if cfg.command not in COMMANDS:
+        raise CommandError(f"no command {cfg.command!r}; there are: {', '.join(COMMANDS)}")
     output = Path(cfg.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(cfg, output / "config.yaml", resolve=True)
-    task(cfg, chosen(list(cfg.views) if cfg.views else None))
+    COMMANDS[cfg.command](cfg, chosen(list(cfg.views) if cfg.views else None))
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = with_task(sys.argv[1:])
     main()

@@ -6,6 +6,7 @@ Gauges are made from the newest report at each scrape, so that a view that is go
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from wsgiref.simple_server import WSGIServer
 
@@ -13,6 +14,7 @@ from prometheus_client import CollectorRegistry, start_http_server, write_to_tex
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from feature_repo.monitoring.report import Report
+from feature_repo.monitoring.skew import Skew
 
 PREFIX = "millrace_feature"
 
@@ -45,6 +47,14 @@ class Gauges:
             yield from _views(self.report)
             yield from _features(self.report)
             yield from _skew(self.report)
+
+
+def every_gauge() -> list[Metric]:
+    """All that may be exported, without values."""
+    now = datetime.now(UTC)
+    gauges = Gauges()
+    gauges.report = Report(now, now, "", "", [], Skew())
+    return list(gauges.collect())
 
 
 def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from feature_repo.monitoring.alerts import duration
 from feature_repo.monitoring.plots import BASELINE, CURRENT, Distributions
@@ -38,7 +40,12 @@ def write_page(report: Report, path: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "number": _number, "count": "{:,}".format}
+    environment.filters |= {
+        "percent": _percent,
+        "number": _number,
+        "count": "{:,}".format,
+        "name": _name,
+    }
     with Distributions() as distributions:
         text = environment.get_template(_TEMPLATE.name).render(
             report=report,
@@ -64,6 +71,11 @@ def _bar(store: str, age: float | None, slo: float) -> Bar:
     decades = math.log10(max(age, 1.0) / slo)
     width = 50 + 50 * max(-_REACH, min(_REACH, decades)) / _REACH
     return Bar(store, duration(age), max(2.0, width), age > slo)
+
+
+def _name(name: str) -> Markup:
+    """A long name may be broken after its underscores."""
+    return Markup("<wbr>").join(re.findall(r"[^_:]+[_:]*|[_:]+", name))
 
 
 def _percent(share: float | None) -> str:

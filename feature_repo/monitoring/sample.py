@@ -26,7 +26,7 @@ class Sample(NamedTuple):
     Args:
         missing: keys that it does not have; `examples` names a few.
         stale: keys whose value is older than the view's TTL by the machine's clock.
-        newest: time of the newest value, in whole seconds, as Feast answers.
+        newest: time of the newest value.
         error: why there was no answer.
     """
 

@@ -1,7 +1,7 @@
 """Rules across the columns of a row, written as people write them: `views_1d <= views_7d`.
 
 A rule is a chain of comparisons. Each side is a feature, a number, or `len(feature)` for a list.
-A row in which a side is null keeps the rule: whether a column may be null is a rule of its own.
+A row in which a side is null or NaN keeps the rule: whether a column may be so is another rule.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _value(side: str) -> pl.Expr:
 
 
 def _compare(left: pl.Expr, sign: str, right: pl.Expr) -> pl.Expr:
-    a, b = left.cast(pl.Float64), right.cast(pl.Float64)
+    a, b = (side.cast(pl.Float64).fill_nan(None) for side in (left, right))
     slack = TOLERANCE * pl.max_horizontal(a.abs(), b.abs())
     return {
         "<=": a <= b + slack,

@@ -9,7 +9,9 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
+from scripts.commands import command_overrides
 from scripts.entrypoint import CONFIGS, explain
+from scripts.monitor import COMMANDS
 from tests.conftest import ROOT
 
 
@@ -38,6 +40,19 @@ def test_the_gateways_command_composes(services: dict[str, Any]) -> None:
     assert cfg.gateway.cache._target_.endswith("RedisCache")
     assert cfg.torchserve.model.handler.providers[0] == "CUDAExecutionProvider"
     assert cfg.torchserve.host == "127.0.0.1", "TorchServe is never reachable from outside"
+
+
+def test_the_monitor_is_scraped_where_it_listens(services: dict[str, Any]) -> None:
+    command = services["monitor"]["command"]
+    assert command[:2] == ["python", "scripts/monitor.py"]
+    overrides = command_overrides(command[2:], dict.fromkeys(COMMANDS, ()))
+    assert explain("monitor", overrides) is None
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        cfg = compose("monitor", [*overrides, "paths.root=/opt/millrace"])
+    scraped = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
+    targets = {j["job_name"]: j["static_configs"][0]["targets"] for j in scraped["scrape_configs"]}
+    assert targets["features"] == [f"monitor:{cfg.port}"]
+    assert cfg.watch
 
 
 def test_no_secret_has_a_default(services: dict[str, Any]) -> None:

@@ -9,7 +9,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
+from feature_repo.monitoring.gauges import every_gauge
 from serving.gateway.metrics import GatewayMetrics
 from tests.conftest import ROOT
 
@@ -46,9 +48,9 @@ def test_prometheus_accepts_and_the_rules_fire(promtool: str, arguments: tuple[s
 
 
 def exported() -> set[str]:
-    """Every series name that the gateway's registry can give."""
+    """Every series name that the gateway and the feature monitor can give."""
     names = set()
-    for family in GatewayMetrics().registry.collect():
+    for family in (*GatewayMetrics().registry.collect(), *every_gauge()):
         endings = {
             "counter": ("_total", "_created"),
             "histogram": ("_bucket", "_sum", "_count", "_created"),
@@ -81,3 +83,33 @@ def test_the_dashboard_watches_every_golden_signal() -> None:
         "cache_total",
     ):
         assert f"millrace_gateway_{name}" in queries, name
+
+
+def test_the_feature_dashboard_watches_every_measure() -> None:
+    dashboard = json.loads((DEPLOY / "grafana" / "dashboards" / "features.json").read_text())
+    queries = " ".join(t["expr"] for p in dashboard["panels"] for t in p["targets"])
+    for name in (
+        "freshness_seconds",
+        "null_ratio",
+        "psi",
+        "js",
+        "skew_mismatch_ratio",
+        "quarantined_rows",
+        "outlier_ratio",
+        "missing_online_ratio",
+    ):
+        assert f"millrace_feature_{name}" in queries, name
+
+
+def test_rules_tolerate_what_the_monitor_tolerates() -> None:
+    config = yaml.safe_load((ROOT / "configs" / "monitoring" / "default.yaml").read_text())
+    groups = yaml.safe_load((DEPLOY / "prometheus" / "rules.yml").read_text())["groups"]
+    rules = {r["alert"]: r["expr"] for g in groups for r in g["rules"]}
+    limits, drift = config["limits"], config["drift"]
+    assert f"_psi >= {drift['psi_moderate']} " in rules["FeatureDrift"]
+    assert f"_js >= {drift['js']} " in rules["FeatureDrift"]
+    assert f"> {limits['null_increase']}" in rules["FeatureNulls"]
+    assert rules["FeatureSkew"].endswith(f"> {limits['skew']}")
+    assert rules["FeatureSkewUnverifiable"].endswith(f"> {limits['unverifiable']}")
+    assert rules["FeatureRowsRejected"].endswith(f"> {limits['quarantined']}")
+    assert rules["FeatureMissingOnline"].endswith(f"> {limits['missing_online']:g}")

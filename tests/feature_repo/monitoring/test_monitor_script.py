@@ -17,7 +17,8 @@ import pytest
 from feature_repo.quality.rules import check, quarantine
 from feature_repo.store import StoreError
 from feature_repo.views import USER_COUNTERS
-from scripts.monitor import TaskError, chosen, task_of, with_task
+from scripts.commands import CommandError, command_overrides
+from scripts.monitor import COMMANDS, chosen
 from tests.conftest import ROOT
 
 
@@ -56,8 +57,8 @@ def test_it_leaves_metrics_page_gauges_and_examples(root: Path) -> None:
     assert "user_history" in done.stdout
 
 
-def test_the_task_may_be_an_override_and_findings_may_fail(root: Path) -> None:
-    done = script(root, "task=features", "fail_on_alert=true", "views=[user_history]")
+def test_the_command_may_be_an_override_and_findings_may_fail(root: Path) -> None:
+    done = script(root, "command=features", "fail_on_alert=true", "views=[user_history]")
     assert done.returncode == 3, done.stderr
     assert "findings" in done.stderr
     assert "Traceback" not in done.stderr
@@ -74,14 +75,8 @@ def test_what_is_wrong_is_named(root: Path) -> None:
     assert "Traceback" not in done.stderr
     with pytest.raises(StoreError, match="no view 'user_histori'; nearest: user_history"):
         chosen(["user_histori"])
-    with pytest.raises(TaskError, match="no task 'feature'; nearest: features"):
-        task_of("feature")
-
-
-def test_a_bare_first_word_is_the_task() -> None:
-    assert with_task(["quarantine", "limit=3"]) == ["task=quarantine", "limit=3"]
-    assert with_task(["limit=3"]) == ["limit=3"]
-    assert with_task(["--help"]) == ["--help"]
+    with pytest.raises(CommandError, match="no command 'feature'; nearest: features"):
+        command_overrides(["feature"], dict.fromkeys(COMMANDS, ()))
 
 
 def test_quarantine_is_listed_with_reasons(root: Path, tmp_path: Path) -> None:

@@ -16,6 +16,9 @@ from feature_repo.monitoring.skew import Skew, SkewTest
 from feature_repo.store import StoreError, open_store
 from feature_repo.view import View
 from feature_repo.views import USER_COUNTERS, USER_HISTORY, USER_STATISTICS, VIEWS
+from serving.gateway.prediction_log import PredictionLog as GatewayLog
+from serving.gateway.user_features import UserFeatures
+from tests.serving.features.stores import client_of
 
 T = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -292,6 +295,28 @@ def test_a_real_stores_answers_have_none(copied: Callable[[], Path]) -> None:
     assert len(found.features) == 18
     assert set(ratios(found).values()) == {0.0}
     assert all(f.compared == 61 and not f.unverifiable for f in found.features)
+
+
+async def test_what_the_gateway_reads_and_logs_has_none(copied: Callable[[], Path]) -> None:
+    """The gateway's own reader and log, over the store that training reads."""
+    root = copied()
+    folder = root / "data" / "features"
+    client = client_of(folder)
+    await client.open()
+    features = UserFeatures(client, "recommender_v1")
+    written = GatewayLog(root / "log", interval_s=60, max_rows=1000)
+    for number, (user, read) in enumerate(zip(USERS, await features.read(USERS), strict=True)):
+        written.append(
+            request_id=f"r{number}", user_id=user, model="m", version="1", variant=None,
+            source="model", reason=None, features=read.features if read else None,
+            feature_timestamp=read.timestamp if read else None, items=["i"], scores=[1.0],
+            latency_ms=1.0,
+        )  # fmt: skip
+    await written.flush()
+    await client.close()
+    found = skew(folder, root / "log", delay_s=0)
+    assert ratios(found) == {"user_history:item_ids": 0.0, "user_history:length": 0.0}
+    assert all(f.compared > 50 and not f.unverifiable for f in found.features)
 
 
 def test_a_value_changed_online_is_found(copied: Callable[[], Path]) -> None:

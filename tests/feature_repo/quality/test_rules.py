@@ -119,6 +119,11 @@ def test_a_rule_across_columns() -> None:
     ) == ["active_days_1d = 2 breaks active_days_1d <= 1"]
 
 
+def test_what_is_no_number_breaks_one_rule_and_no_comparison() -> None:
+    frame = statistics(spend_1d=1, spend_7d=math.nan, spend_30d=2)
+    assert reasons(USER_STATISTICS, frame) == ["spend_7d = NaN breaks spend_7d finite"]
+
+
 def test_sums_that_differ_by_rounding_keep_the_rule() -> None:
     total = sum([0.1] * 10)  # not 1.0
     frame = statistics(spend_1d=1.0, spend_7d=total, spend_30d=total)
