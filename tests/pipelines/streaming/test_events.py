@@ -69,7 +69,9 @@ FUTURE = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
         (changed(timestamp=1_700_000_000), "timestamp is 1700000000; it must be an ISO 8601 time"),
         (changed(timestamp="yesterday"), "timestamp is 'yesterday'; it must be an ISO 8601 time"),
         (changed(timestamp="2026-01-31T12:00:00"), "'2026-01-31T12:00:00', without a zone"),
-        (changed(timestamp=FUTURE), "in the future; at most 300 s after now"),
+        pytest.param(
+            changed(timestamp=FUTURE), "in the future; at most 300 s after now", id="future"
+        ),
         (changed(timestamp="1999-01-01T00:00:00Z"), "at most 3650 days before now"),
         (changed(properties=[1]), "properties is [1]; it must be a JSON object"),
         (product(price="9.5"), 'properties.price is "9.5"; it must be a number from 0'),
