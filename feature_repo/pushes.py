@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 
 from feature_repo.offline.pushes import PushError, check_columns
+from feature_repo.quality.rules import check, quarantine
+from feature_repo.quality.schema import polars_schema
 from feature_repo.view import CREATED, TIME, View
+
+log = logging.getLogger(__name__)
 
 
 def push(
@@ -17,7 +25,8 @@ def push(
     """Send rows through the view's push source.
 
     Feast leaves out fields that it does not know when it writes online, and takes a time without a
-    zone for one in UTC; here both are errors.
+    zone for one in UTC; here both are errors. Rows that break a rule of the view go nowhere but to
+    quarantine, with the reason.
 
     Args:
         store: Feast's.
@@ -45,4 +54,23 @@ def push(
         (True, False): modes.ONLINE,
         (False, True): modes.OFFLINE,
     }[online, offline]
-    store.push(f"{view.full_name}_push", frame, to=mode)
+    good, bad = check(view, _typed(view, frame))
+    if len(bad):
+        # Rows are pushed online first, and offline a little later: they are set aside once.
+        if online:
+            quarantine(Path(store.repo_path), view, bad, datetime.now(UTC))
+            log.warning("view %s: %d pushed rows are in quarantine", view.full_name, len(bad))
+        frame = good.to_pandas()
+    if len(frame):
+        store.push(f"{view.full_name}_push", frame, to=mode)
+
+
+def _typed(view: View, frame: pd.DataFrame) -> pl.DataFrame:
+    schema = polars_schema(view)
+    try:
+        return pl.from_pandas(frame).select(pl.col(n).cast(t) for n, t in schema.items())
+    except (pl.exceptions.PolarsError, pa.ArrowException, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise PushError(
+            f"view {view.full_name}: values of other types than the view's ({reason})"
+        ) from error

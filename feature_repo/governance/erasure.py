@@ -87,12 +87,16 @@ class Erasure:
         folder: of the store.
         tables: name → folder with raw tables or logs, `<table>/…/*.parquet`.
         columns: columns that hold user ids.
+        databases: name → SQLAlchemy URL of further databases, such as streaming's journal;
+            `sqlite:///name` without a folder lies in the store's folder. One that does not exist
+            is passed over.
         leftover_s: unfinished files older than this are left over from a stopped writer.
     """
 
     folder: Path
     tables: Mapping[str, Path]
     columns: Sequence[str]
+    databases: Mapping[str, str]
     leftover_s: float
 
     def __call__(self, user: str, why: str, by: str) -> ErasureReport:
@@ -116,12 +120,26 @@ class Erasure:
                 report.unfinished.append(f"{young} is being written")
             self._files(report, name, root, user, raw=name in self.tables)
         report.places["online"] = Place(found=(n := _online(store, user, False)), removed=n)
-        _rows(report, metadata, user)
-        report.unfinished += _databases(store, folder, metadata, user)
-        self._verify(report, roots, store, metadata, user)
+        databases = {"metadata": metadata, **self._others(folder)}
+        for name, database in databases.items():
+            _rows(report, name, database, user)
+        report.unfinished += _databases(store, folder, databases, user)
+        self._verify(report, roots, store, databases, user)
         if report.complete:
             erasures.finish(metadata, number, report.removed)
         return report
+
+    def _others(self, folder: Path) -> dict[str, sa.Engine]:
+        found = {}
+        for name, text in self.databases.items():
+            url = sa.make_url(text)
+            if url.get_backend_name() == "sqlite":
+                path = folder / str(url.database)
+                if not path.is_file():
+                    continue
+                url = url.set(database=str(path))
+            found[name] = sa.create_engine(url)
+        return found
 
     def _files(self, report: ErasureReport, name: str, root: Path, user: str, raw: bool) -> None:
         for file in files.tables(root):
@@ -148,7 +166,7 @@ class Erasure:
         report: ErasureReport,
         roots: Mapping[str, Path],
         store: Any,
-        metadata: sa.Engine,
+        databases: Mapping[str, sa.Engine],
         user: str,
     ) -> None:
         for name, root in roots.items():
@@ -161,11 +179,12 @@ class Erasure:
                     continue
                 report.places.setdefault(_place(name, root, file), Place()).left += left
         report.places["online"].left = _online(store, user, True)
-        for table in _tables_of_users(metadata):
-            query = sa.select(sa.func.count()).where(sa.cast(table.c[USER], sa.String) == user)
-            with metadata.connect() as connection:
-                left = int(connection.execute(query.select_from(table)).scalar_one())
-            report.places.setdefault(f"metadata/{table.name}", Place()).left = left
+        for name, database in databases.items():
+            for table in _tables_of_users(database):
+                query = sa.select(sa.func.count()).where(sa.cast(table.c[USER], sa.String) == user)
+                with database.connect() as connection:
+                    left = int(connection.execute(query.select_from(table)).scalar_one())
+                report.places.setdefault(f"{name}/{table.name}", Place()).left = left
 
 
 def _online(store: Any, user: str, dry_run: bool) -> int:
@@ -175,21 +194,23 @@ def _online(store: Any, user: str, dry_run: bool) -> int:
     return int(online_store(store).forget(store.config, keys, dry_run=dry_run)) if keys else 0
 
 
-def _rows(report: ErasureReport, metadata: sa.Engine, user: str) -> None:
-    """Delete the user's rows from the metadata database, and count what else names the user."""
+def _rows(report: ErasureReport, name: str, database: sa.Engine, user: str) -> None:
+    """Delete the user's rows from a database, and count what else in it names the user."""
     removed = 0
-    for table in _tables_of_users(metadata):
-        with metadata.begin() as connection:
-            if metadata.dialect.name == "sqlite":
+    for table in _tables_of_users(database):
+        with database.begin() as connection:
+            if database.dialect.name == "sqlite":
                 connection.exec_driver_sql("PRAGMA secure_delete=ON")
             which = sa.cast(table.c[USER], sa.String) == user
             found = connection.execute(table.delete().where(which)).rowcount
-        report.places[f"metadata/{table.name}"] = Place(found=found, removed=found)
+        report.places[f"{name}/{table.name}"] = Place(found=found, removed=found)
         removed += found
     if removed:
-        with metadata.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        with database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("VACUUM")
-    report.mentions = _mentions(metadata, user)
+            if database.dialect.name == "sqlite":  # its write-ahead log holds the old pages
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    report.mentions |= _mentions(name, database, user)
 
 
 def _tables_of_users(metadata: sa.Engine) -> list[sa.Table]:
@@ -199,12 +220,12 @@ def _tables_of_users(metadata: sa.Engine) -> list[sa.Table]:
     return [table for table in found.sorted_tables if USER in table.c]
 
 
-def _mentions(metadata: sa.Engine, user: str) -> dict[str, int]:
+def _mentions(name: str, database: sa.Engine, user: str) -> dict[str, int]:
     found = sa.MetaData()
-    found.reflect(metadata)
+    found.reflect(database)
     word = re.compile(rf"(?<![\w-]){re.escape(user)}(?![\w-])")
     counts = {}
-    with metadata.connect() as connection:
+    with database.connect() as connection:
         for table in found.sorted_tables:
             for column in table.c:
                 if not isinstance(column.type, sa.String):
@@ -212,7 +233,7 @@ def _mentions(metadata: sa.Engine, user: str) -> dict[str, int]:
                 like = sa.select(column).where(column.contains(user, autoescape=True))
                 hits = sum(bool(word.search(str(text))) for (text,) in connection.execute(like))
                 if hits:
-                    counts[f"{table.name}.{column.name}"] = hits
+                    counts[f"{name}/{table.name}.{column.name}"] = hits
     return counts
 
 
@@ -229,9 +250,12 @@ def _saved(store: Any, inside: Sequence[Path]) -> dict[str, Path]:
     return found
 
 
-def _databases(store: Any, folder: Path, metadata: sa.Engine, user: str) -> list[str]:
+def _databases(
+    store: Any, folder: Path, databases: Mapping[str, sa.Engine], user: str
+) -> list[str]:
     """SQLite files of the store's folder that it no longer uses and that name the user."""
-    used = {metadata.url.database, getattr(store.config.online_store, "path", None)}
+    used = {d.url.database for d in databases.values()}
+    used.add(getattr(store.config.online_store, "path", None))
     paths = {(folder / str(path)).resolve() for path in used if path}
     return [
         f"{file} names the user, and the store does not use it: remove it"

@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +30,9 @@ import sqlalchemy as sa
 from redis.exceptions import RedisError
 
 from feature_repo.computation import Computation
+from feature_repo.governance.erasures import Erased
 from feature_repo.materialization import Materialization
+from feature_repo.metadata import connect
 from feature_repo.offline.pushes import merge
 from feature_repo.pushes import push
 from feature_repo.sources import WarehouseInteractions, warehouse_tables
@@ -112,6 +115,7 @@ class FeatureStream:
         """
         folder = Path(self.features.folder).resolve()
         self._folder = folder
+        self._metadata = connect(folder)
         self._store = open_store(folder)
         known = {view.name for view in self._store.list_feature_views()}
         for view in (USER_HISTORY, USER_COUNTERS):
@@ -143,7 +147,11 @@ class FeatureStream:
         self._refresh()
 
     def handle(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Take events in, and have their effect online before returning."""
+        """Take events in, and have their effect online before returning.
+
+        What an erased user did before the erasure is dropped: a replay must not bring it back.
+        """
+        rows = [r for r in rows if not self._is_erased(r["user_id"], r["timestamp"])]
         named = sorted({row["user_id"] for row in rows if row["user_id"] is not None})
         self._journal.add(rows, named)
         self._update(named)
@@ -222,9 +230,13 @@ class FeatureStream:
                 counts[user] = counted
         return histories, counts
 
+    def _is_erased(self, user: str | None, moment: datetime) -> bool:
+        return user is not None and self._erased.covers(user, moment)
+
     def _push(
         self, view: View, rows: Mapping[str, History | Counters], online: bool = True
     ) -> None:
+        rows = {u: r for u, r in rows.items() if not self._is_erased(u, as_moment(r.moment))}
         if not rows:
             return
         names = [feature.name for feature in view.features]
@@ -262,6 +274,7 @@ class FeatureStream:
 
     def _refresh(self) -> None:
         """Users whose base rests on days that batch has computed again are pushed anew."""
+        self._erased = Erased.of(self._metadata)
         news = self._bases.refresh()
         if news and self._journal.outdate(news):
             self._due["recover"] = 0.0

@@ -81,3 +81,20 @@ def test_many_small_files_become_one_and_no_row_is_lost(tmp_path: Path) -> None:
     assert merge(tmp_path, "stream", 4, "message_id") == 5
     (file,) = tmp_path.glob("stream-*.parquet")
     assert sorted(pl.read_parquet(file)["message_id"]) == ["m0", "m1", "m2", "m3", "m4", "twice"]
+
+
+def test_a_pushed_row_that_breaks_a_rule_is_in_quarantine_and_nowhere_else(root: Path) -> None:
+    features = root / "data" / "features"
+    rows = pd.concat(
+        [
+            frame(user_id=["yan"], length=[1]),  # two items, and a length of one
+            frame(user_id=["xia"]),
+        ]
+    )
+    push(open_store(features), USER_HISTORY, rows)
+    found = market.online(root, ["yan", "xia"])["item_ids"]
+    assert found == [None, ["lamp", "tent"]]
+    assert "yan" not in market.newest(root, USER_HISTORY)["user_id"].to_list()
+    kept = pl.read_parquet(features / "quarantine" / "user_history" / "*.parquet")
+    (reason,) = kept.filter(pl.col("user_id") == "yan")["reason"].to_list()
+    assert "length" in reason

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from feature_repo.governance.erasure import Erasure
 from feature_repo.views import USER_HISTORY
 from tests.feature_repo.streaming import market
 
@@ -196,3 +197,31 @@ def test_erasing_forgets_a_user(root: Path) -> None:
     assert handler._journal.erase("zoe") == 1
     handler.close()
     assert market.landed(root) == []
+
+
+def test_an_erased_user_is_not_brought_back_by_a_replay(
+    root: Path, streamed: list[market.Row]
+) -> None:
+    features = root / "data" / "features"
+    handler = market.stream(root)
+    handler.handle(streamed)
+    handler.close()
+    journal = f"sqlite:///{features / 'journal.db'}"
+    erasure = Erasure(features, {"warehouse": root / "data" / "warehouse"}, ["user_id"],
+                      {"journal": journal}, 3600)  # fmt: skip
+    report = erasure("u3", "ticket 7", "ann")
+    assert report.complete, report
+    assert report.places["journal/stream_events"].found > 0
+    assert report.places["journal/stream_users"].left == 0
+    again = market.stream(root)
+    again.handle(streamed)
+    later = market.event(90_000, "u3", "i1", datetime.now(UTC) + timedelta(seconds=2))
+    again.close()
+    assert market.online(root, ["u3"])["item_ids"] == [None]
+    assert not set(market.landed(root)) & {
+        r["message_id"] for r in streamed if r["user_id"] == "u3"
+    }
+    back = market.stream(root)
+    back.handle([later])
+    back.close()
+    assert market.online(root, ["u3"])["item_ids"] == [["i1"]], "what comes afterwards counts"
