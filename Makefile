@@ -56,6 +56,9 @@ bench-setup: setup ## Make .venv-peers with the systems that the benchmarks comp
 bench: bench-setup ## Measure speed beside the peers (DATA=folder of the data sets); see benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/recommenders.py path=$(DATA)/movielens-1m
 	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python benchmarks/pit_join.py
+	$(BIN)/python benchmarks/online_features.py
+	$(BIN)/python benchmarks/stream_features.py
 
 serve: setup ## TorchServe and the gateway over the newest artifact
 	$(BIN)/python scripts/serve.py

@@ -27,7 +27,7 @@ def main(cfg: DictConfig) -> None:
         if not cfg.features_only:
             print(f"torchserve  {cfg.gateway.model.url}  (keys: {cfg.gateway.model.key_file})")
         print(f"logs        {output}")
-        question = "feature/user_history?user_id=1" if cfg.features_only else "recommend?user_id=1"
+        question = "feature/user_history?user_id=…" if cfg.features_only else "recommend?user_id=…"
         print(f"try         curl '{url}/{question}'", flush=True)
         supervisor.run()
 

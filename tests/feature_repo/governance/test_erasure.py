@@ -241,7 +241,7 @@ def test_rows_of_others_that_name_the_user_are_told(company: Company) -> None:
         connection.execute(
             sa.text("INSERT INTO audit VALUES ('bob', :w)"), {"w": f"read user_id={USER}"}
         )
-    assert company.erasure()(USER, "ticket 7", "ann").mentions == {"audit.what": 1}
+    assert company.erasure()(USER, "ticket 7", "ann").mentions == {"metadata/audit.what": 1}
 
 
 def test_a_former_online_store_that_names_the_user_is_told(redis_company: Company) -> None:

@@ -38,7 +38,7 @@ def folder(
     steady = view("steady", USER, {"price": Float64, "tags": Array(String)})
     things = view("things", ITEM, {"title": String})
     store = make_store(made, online(request.param, redis.address), hourly, steady, things)
-    ages = {"new": 0, "edge": 59, "old": 61}
+    ages = {"new": 0, "edge": 40, "old": 61}
     moments = {user: NOW - timedelta(minutes=age) for user, age in ages.items()}
     write(store, "hourly", [{"user_id": u, "n": 1, "m": 2, "ts": t} for u, t in moments.items()])
     write(

@@ -36,7 +36,7 @@ class Upstream:
         questions = (await request.json())["instances"]
         self.calls.append(len(questions))
         if self.mood == "slow":
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(3.0)
         if self.mood == "broken":
             return web.Response(status=503, text="no worker")
         if self.mood == "cut":
@@ -105,7 +105,7 @@ def gateway_config(
         {
             "artifact": str(artifact) if artifact else None,
             "features": str(features),
-            "deadline_ms": 400,
+            "deadline_ms": 1000,
             "fetch": 5,
             "max_body_bytes": 100_000,
             "cache": {"ttl_s": 60, "max_entries": 100},

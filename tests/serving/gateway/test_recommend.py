@@ -186,7 +186,7 @@ async def test_the_deadline_holds(client: Client, upstream: Upstream) -> None:
     started = time.perf_counter()
     answer = (await client.get("/recommend?user_id=u5&n=2")).json()
     assert answer["reason"] == "deadline"
-    assert time.perf_counter() - started < 0.9, "well before the model's own second"
+    assert time.perf_counter() - started < 2.5, "well before the model's own three seconds"
 
 
 async def test_request_ids_are_kept_if_sane(client: Client) -> None:
