@@ -16,6 +16,10 @@ from typing import Any
 import yaml
 
 
+# Said of every registration, of a feature that Feast has had for years.
+warnings.filterwarnings("ignore", message="On demand feature view is an experimental feature")
+
+
 class StoreError(ValueError):
     """A feature store that is not there or not usable."""
 
