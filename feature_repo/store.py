@@ -15,7 +15,6 @@ from typing import Any
 
 import yaml
 
-
 # Said of every registration, of a feature that Feast has had for years.
 warnings.filterwarnings("ignore", message="On demand feature view is an experimental feature")
 
