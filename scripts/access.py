@@ -83,7 +83,7 @@ COMMANDS: Mapping[str, Callable[[DictConfig, sa.Engine], None]] = {
 }
 
 
-@entrypoint("access")
+@entrypoint("access", dict.fromkeys(COMMANDS, ()))
 def main(cfg: DictConfig) -> None:
     """Run one command on the store's metadata database."""
     if cfg.command not in COMMANDS:
@@ -96,6 +96,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1 and sys.argv[1].isidentifier():
-        sys.argv[1] = f"command={sys.argv[1]}"
     main()

@@ -71,7 +71,7 @@ def erase(cfg: DictConfig, output: Path) -> None:
 COMMANDS: dict[str, Callable[[DictConfig, Path], None]] = {"retention": retention, "erase": erase}
 
 
-@entrypoint("govern")
+@entrypoint("govern", dict.fromkeys(COMMANDS, ()))
 def main(cfg: DictConfig) -> None:
     """Run one command; its report lands in output_dir."""
     command = str(OmegaConf.select(cfg, "command", throw_on_missing=False) or "")

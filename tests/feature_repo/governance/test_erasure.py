@@ -185,7 +185,7 @@ def test_killed_in_the_middle_it_is_finished_by_the_next_run(company: Company, a
 
 
 def test_the_script_reports_and_leaves_no_id(company: Company) -> None:
-    done = company.script("command=erase", f"user={USER}", "why=ticket 7", "by=ann")
+    done = company.script("erase", f"user={USER}", "why=ticket 7", "by=ann")
     assert done.returncode == 0, done.stderr
     report = json.loads((company.root / "run" / "erasure.json").read_text())
     assert report["complete"] is True
@@ -196,7 +196,7 @@ def test_the_script_reports_and_leaves_no_id(company: Company) -> None:
 
 def test_an_unknown_user_gives_zeros(company: Company) -> None:
     before = {f: f.stat().st_mtime_ns for f in company.root.rglob("*.parquet")}
-    done = company.script("command=erase", "user=nobody", "why=ticket 8", "by=ann")
+    done = company.script("erase", "user=nobody", "why=ticket 8", "by=ann")
     assert done.returncode == 0, done.stderr
     report = json.loads((company.root / "run" / "erasure.json").read_text())
     assert {n for p in report["places"].values() for n in p.values()} == {0}
@@ -210,7 +210,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_done(company: Company) -> 
     fresh = company.features / "offline" / ".staging" / "x" / "rows.parquet"
     fresh.parent.mkdir(parents=True)
     fresh.write_bytes(b"half")
-    done = company.script("command=erase", f"user={USER}", "why=ticket 7", "by=ann")
+    done = company.script("erase", f"user={USER}", "why=ticket 7", "by=ann")
     assert done.returncode == 75, done.stderr
     assert "date=2025-12-20/part-0.parquet: not a whole Parquet file" in done.stderr
     assert "rows.parquet is being written" in done.stderr

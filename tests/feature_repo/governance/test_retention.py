@@ -232,21 +232,21 @@ def test_a_broken_file_is_named(company: Company) -> None:
 
 
 def test_the_script_prints_and_writes_what_it_did(company: Company) -> None:
-    done = company.script("command=retention", "as_of=2027-12-25", "dry_run=true")
+    done = company.script("retention", "as_of=2027-12-25", "dry_run=true")
     assert done.returncode == 0, done.stderr
     report: dict[str, Any] = json.loads((company.root / "run" / "retention.json").read_text())
     assert report["dry_run"] is True
     places = {p["place"]: p for p in report["places"]}
     assert places["offline/user_statistics"]["rows"] > 0
     assert "what would go" in done.stdout
-    assert company.script("command=retention", "as_of=soon").returncode == 65
+    assert company.script("retention", "as_of=soon").returncode == 65
     wrong = company.script("command=retain")
     assert wrong.returncode == 65
     assert "there are retention, erase" in wrong.stderr
 
 
 def test_a_folder_without_a_store_is_named(tmp_path: Path) -> None:
-    done = Company(tmp_path).script("command=retention")
+    done = Company(tmp_path).script("retention")
     assert done.returncode == 66
     assert "no feature_store.yaml" in done.stderr
 
