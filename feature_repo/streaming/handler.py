@@ -48,9 +48,10 @@ log = logging.getLogger(__name__)
 
 
 class _Rows(NamedTuple):
-    """A user's newest rows, and their version."""
+    """A user's newest rows, their version, and when they were computed (microseconds)."""
 
     version: int
+    created: int
     history: History | None
     counters: Counters | None
 
@@ -185,10 +186,18 @@ class FeatureStream:
             with self._journal.locked(part) as held:
                 self._adopt(held)
                 histories, counts = self._compute(held)
-                self._push(USER_HISTORY, histories)
-                self._push(USER_COUNTERS, counts)
+                # While the users are held: of two jobs, the later version is the later row, also
+                # if the other one gets to the offline store after it.
+                created = dict.fromkeys(held.users, now_us())
+                self._push(USER_HISTORY, histories, created)
+                self._push(USER_COUNTERS, counts, created)
                 versions = held.pushed()
-            self._wait({u: _Rows(v, histories.get(u), counts.get(u)) for u, v in versions.items()})
+            self._wait(
+                {
+                    user: _Rows(version, created[user], histories.get(user), counts.get(user))
+                    for user, version in versions.items()
+                }
+            )
 
     def _wait(self, rows: Mapping[str, _Rows]) -> None:
         """For the next flush; the newest version of each user."""
@@ -234,7 +243,11 @@ class FeatureStream:
         return user is not None and self._erased.covers(user, moment)
 
     def _push(
-        self, view: View, rows: Mapping[str, History | Counters], online: bool = True
+        self,
+        view: View,
+        rows: Mapping[str, History | Counters],
+        created: Mapping[str, int],
+        online: bool = True,
     ) -> None:
         rows = {u: r for u, r in rows.items() if not self._is_erased(u, as_moment(r.moment))}
         if not rows:
@@ -245,7 +258,7 @@ class FeatureStream:
                 view.key: list(rows),
                 **{name: [getattr(row, name) for row in rows.values()] for name in names},
                 TIME: pd.to_datetime([as_moment(row.moment) for row in rows.values()], utc=True),
-                CREATED: pd.Timestamp(as_moment(now_us())),
+                CREATED: pd.to_datetime([as_moment(created[user]) for user in rows], utc=True),
             }
         )
         with self._pushing:
@@ -259,7 +272,8 @@ class FeatureStream:
             try:
                 for view, name in ((USER_HISTORY, "history"), (USER_COUNTERS, "counters")):
                     rows = {u: getattr(r, name) for u, r in taken.items() if getattr(r, name)}
-                    self._push(view, rows, online=False)
+                    created = {user: taken[user].created for user in rows}
+                    self._push(view, rows, created, online=False)
                 self._journal.flushed({user: rows.version for user, rows in taken.items()})
             except Exception:
                 self._wait(taken)

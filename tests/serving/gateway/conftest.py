@@ -36,7 +36,7 @@ class Upstream:
         questions = (await request.json())["instances"]
         self.calls.append(len(questions))
         if self.mood == "slow":
-            await asyncio.sleep(3.0)
+            await asyncio.sleep(6.0)
         if self.mood == "broken":
             return web.Response(status=503, text="no worker")
         if self.mood == "cut":
@@ -105,13 +105,14 @@ def gateway_config(
         {
             "artifact": str(artifact) if artifact else None,
             "features": str(features),
-            "deadline_ms": 1000,
+            "deadline_ms": 3000,
             "fetch": 5,
             "max_body_bytes": 100_000,
             "cache": {"ttl_s": 60, "max_entries": 100},
             "breaker": {"failures": 3, "open_s": 0.3},
             "model": {
                 "url": url, "management_url": url, "key_file": str(keys), "model": "recommender",
+                "timeout_s": 10,
             },
             # a busy machine may be slow: what is tested is not its speed
             "feature_client": {"readers": {"sqlite": {"timeout_s": 5}}},

@@ -75,7 +75,7 @@ async def test_batch_answers_in_order_with_histories_too(client: Client) -> None
     body = {"requests": [{"user_id": "u1", "n": 1}, {"history": ["i30"], "n": 2}, {"user_id": "x"}]}
     response = await client.post("/v1/recommendations", json=body)
     answers = response.json()["answers"]
-    assert items(answers[0]) == ["i03"]
+    assert items(answers[0]) == ["i03"], answers[0]["reason"]
     assert items(answers[1]) == ["i31", "i32"]
     assert answers[2]["reason"] == "unknown_user"
 
@@ -186,7 +186,7 @@ async def test_the_deadline_holds(client: Client, upstream: Upstream) -> None:
     started = time.perf_counter()
     answer = (await client.get("/recommend?user_id=u5&n=2")).json()
     assert answer["reason"] == "deadline"
-    assert time.perf_counter() - started < 2.5, "well before the model's own three seconds"
+    assert time.perf_counter() - started < 5.5, "well before the model's own six seconds"
 
 
 async def test_request_ids_are_kept_if_sane(client: Client) -> None:
