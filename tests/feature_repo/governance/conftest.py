@@ -58,8 +58,8 @@ class Company:
 
     def script(self, *overrides: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "scripts/govern.py", f"paths.root={self.root}",
-             f"output_dir={self.root / 'run'}", *overrides],
+            [sys.executable, "scripts/govern.py", *overrides, f"paths.root={self.root}",
+             f"output_dir={self.root / 'run'}"],
             cwd=ROOT, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
