@@ -49,9 +49,11 @@ check: setup ## Format, lint, types, import contracts, container and compose fil
 	$(BIN)/shellcheck .ci/run locks/lock.sh
 
 bench-setup: setup ## Make .venv-peers with the systems that the benchmarks compare with
-	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 $(TORCH_ARGS)
-	VIRTUAL_ENV=.venv-peers $(BIN)/uv pip install --quiet --no-deps --requirement locks/peers.txt
+	for name in peers peers-anomaly; do \
+		test -x .venv-$$name/bin/python || $(PYTHON) -m venv .venv-$$name; \
+		.venv-$$name/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 $(TORCH_ARGS) && \
+		VIRTUAL_ENV=.venv-$$name $(BIN)/uv pip install --quiet --no-deps --requirement locks/$${name/-/_}.txt || exit 1; \
+	done
 
 bench: bench-setup ## Measure speed beside the peers (DATA=folder of the data sets); see benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/recommenders.py path=$(DATA)/movielens-1m
@@ -67,5 +69,5 @@ lock: ## Resolve pyproject.toml into locks/ again
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh locks/lock.sh
 
 clean: ## Remove what runs, tests and the set-up left
-	rm -rf $(VENV) .venv-peers data artifacts runs multirun model_store .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-peers .venv-peers-anomaly data artifacts runs multirun model_store .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Writes locks/cpu.txt and locks/cuda.txt from pyproject.toml, and locks/peers.txt from
-# locks/peers.in (run it as `make lock`).
+# Writes locks/cpu.txt and locks/cuda.txt from pyproject.toml, and locks/peers*.txt from
+# locks/peers*.in (run it as `make lock`).
 # The options in $extras, $compile and $skip are separate words on purpose.
 # shellcheck disable=SC2086
 set -eu
 cd "$(dirname "$0")/.."
-extras="--extra ranking --extra text --extra features --extra spark --extra streaming --extra serving --extra sweeps --extra dev"
+extras="--extra ranking --extra text --extra features --extra spark --extra streaming --extra serving --extra anomaly --extra sweeps --extra dev"
 plain="--python-version 3.11 --no-annotate --no-header --no-emit-index-url --no-emit-find-links --quiet"
 compile="uv pip compile pyproject.toml $extras --override locks/overrides.txt $plain"
 # The CPU build of torch needs none of the CUDA libraries that its metadata on the registry names.
@@ -14,5 +14,7 @@ skip=""
 for name in $cuda_only; do skip="$skip --no-emit-package $name"; done
 $compile --extra cpu --no-emit-package torch --no-emit-package fbgemm-gpu $skip --output-file locks/cpu.txt
 $compile --extra cuda --output-file locks/cuda.txt
-uv pip compile locks/peers.in $plain --no-emit-package torch $skip --output-file locks/peers.txt
-wc -l locks/cpu.txt locks/cuda.txt locks/peers.txt
+for peers in peers peers_anomaly; do
+  uv pip compile "locks/$peers.in" $plain --no-emit-package torch $skip --output-file "locks/$peers.txt"
+done
+wc -l locks/*.txt

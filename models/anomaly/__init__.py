@@ -1,0 +1,1 @@
+"""Anomaly detection: telemetry in, a calibrated score and the reasons out."""

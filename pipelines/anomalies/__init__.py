@@ -1,0 +1,1 @@
+"""From telemetry on a broker to scored, explained and reviewed anomalies."""

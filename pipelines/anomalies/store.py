@@ -1,0 +1,116 @@
+"""The anomaly store: what was found, what people said of it, and where each processor stands.
+
+One SQL database (SQLite by default, PostgreSQL where several machines share it). This module is
+the contract between the stream processor, which writes anomalies, the alerts, which read them, the
+gateway, which lists them and takes verdicts, and retraining, which learns from verdicts. It needs
+SQLAlchemy only. Tables that one of them alone uses are defined there, on the same `METADATA`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import sqlalchemy as sa
+
+METADATA = sa.MetaData()
+
+SEVERITIES = ("info", "warning", "major", "critical")  # rising
+ANOMALY, TO_REVIEW = "anomaly", "to_review"  # the latter: scoring failed, nobody knows
+CONFIRMED, DISMISSED = "confirmed", "dismissed"
+
+# Times are integers, microseconds since 1970 UTC: SQLite has no times, and compares numbers best.
+ANOMALIES = sa.Table(
+    "anomalies",
+    METADATA,
+    # Rises with each row; readers keep the last they saw. Rows of one transaction appear together.
+    sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("id", sa.String(64), nullable=False, unique=True),  # of the event: see event_id
+    sa.Column("source", sa.String(255), nullable=False),
+    sa.Column("timestamp", sa.BigInteger, nullable=False),  # of the event
+    sa.Column("detected_at", sa.BigInteger, nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),  # ANOMALY or TO_REVIEW
+    sa.Column("severity", sa.String(16), nullable=False),
+    sa.Column("score", sa.Float),  # null: to review
+    sa.Column("threshold", sa.Float),
+    # JSON: field → {"value": …, "expected": …, "contribution": …}; value null: missing
+    sa.Column("fields", sa.JSON, nullable=False),
+    sa.Column("reason", sa.Text),  # of TO_REVIEW: what failed
+    sa.Column("model", sa.String(255), nullable=False),
+    sa.Column("version", sa.String(64), nullable=False),
+    sa.Index("anomalies_by_time", "timestamp"),
+    sa.Index("anomalies_by_source", "source", "timestamp"),
+)
+
+VERDICTS = sa.Table(
+    "anomaly_verdicts",
+    METADATA,
+    # The newest of an anomaly counts; none is ever deleted.
+    sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("anomaly", sa.String(64), nullable=False, index=True),
+    sa.Column("verdict", sa.String(16), nullable=False),  # CONFIRMED or DISMISSED
+    sa.Column("reason", sa.Text),
+    sa.Column("who", sa.String(255), nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+
+# The threshold in force, written by processors with each commit, for those who judge one event.
+THRESHOLDS = sa.Table(
+    "anomaly_thresholds",
+    METADATA,
+    sa.Column("source", sa.String(255), primary_key=True),
+    sa.Column("threshold", sa.Float, nullable=False),
+    sa.Column("events", sa.BigInteger, nullable=False),  # that it has seen
+    sa.Column("version", sa.String(64), nullable=False),  # of the model
+    sa.Column("updated_at", sa.BigInteger, nullable=False),
+)
+
+
+class AnomalyStoreError(ConnectionError):
+    """A store that cannot be reached or written."""
+
+    exit_code = 69  # EX_UNAVAILABLE
+
+
+def connect(url: str, busy_s: float = 30.0) -> sa.Engine:
+    """An engine on the store; its tables are made if missing.
+
+    Args:
+        url: `sqlite:///path` (the folder is made) or `postgresql+psycopg://…`; a password comes
+            from PGPASSWORD or ~/.pgpass.
+        busy_s: SQLite only: how long to wait for another writer.
+
+    Raises:
+        AnomalyStoreError: the database cannot be reached.
+    """
+    parsed = sa.make_url(url)
+    lite = parsed.get_backend_name() == "sqlite"
+    if lite and parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(parsed, connect_args={"timeout": busy_s} if lite else {})
+    if lite:
+        sa.event.listen(engine, "connect", _durable)
+    try:
+        try:
+            METADATA.create_all(engine)
+        except sa.exc.DBAPIError:  # another process made a table between our look and our making
+            METADATA.create_all(engine)
+    except sa.exc.DBAPIError as error:
+        shown = parsed.render_as_string(hide_password=True)
+        raise AnomalyStoreError(
+            f"the anomaly store at {shown} cannot be used ({str(error.orig).splitlines()[0]})"
+        ) from error
+    return engine
+
+
+def _durable(connection: object, record: object) -> None:
+    """Readers do not wait for writers, and what is committed survives a kill of the process."""
+    cursor = connection.cursor()  # type: ignore[attr-defined]
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.close()
+
+
+def event_id(source: str, timestamp_us: int) -> str:
+    """The id of an event that brings no `messageId`: one source measures once at a time."""
+    return hashlib.sha256(f"{source}\0{timestamp_us}".encode()).hexdigest()[:32]
