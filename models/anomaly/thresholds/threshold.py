@@ -49,8 +49,8 @@ class Threshold(Protocol):
         """[S]: what each source's next event will be judged by."""
         ...
 
-    def state(self) -> State:
-        """Everything that it has learnt, S rows in each array."""
+    def state(self, sources: NDArray[np.integer] | None = None) -> State:
+        """A copy of all that was learnt, S rows in each array; of some sources: in their order."""
         ...
 
     def restore(self, state: State) -> None:
