@@ -190,25 +190,25 @@ def test_the_risk_is_kept_whatever_the_scores(name: str, draw: str) -> None:
     source = np.tile(np.arange(400), 500)
     score = DRAWS[draw](rng, len(source))
     alarms = score > bank.judge(source, np.repeat(np.arange(500.0), 400), score)
-    # Within what a calibration of 4,000 can know. A tail that ends is not SPOT's: it is too careful.
-    least = risk / 4 if (name, draw) == ("spot", "uniform") else risk / 2
+    # Within what a calibration of 4,000 can know. SPOT is too careful with a tail that ends.
+    least = risk / 4 if draw == "uniform" and name == "spot" else risk / 3
     for share in (alarms.mean(), alarms[len(alarms) // 2 :].mean()):
-        assert least < share < risk * 2, share
+        assert least < share < risk * 2
 
 
 @pytest.mark.parametrize("name", MOVING)
 def test_a_long_run_does_not_wear_the_threshold_down(name: str) -> None:
     """A rule that forgets, and never learns from alarms, alarms more and more."""
     rng = np.random.default_rng(12)
-    small = {"quantile": {"memory": 1_000}, "conformal": {"window": 300}}.get(
-        name, {"memory": 1_500, "peaks": 64}
+    small = {"quantile": {"memory": 300}, "conformal": {"window": 150}}.get(
+        name, {"memory": 500, "peaks": 48}
     )
-    bank = ready(name, 100, risk=1e-2, **small)
-    source = np.tile(np.arange(100), 6_000)
+    bank = ready(name, 400, risk=2e-2, **small)
+    source = np.tile(np.arange(400), 1_500)
     score = normal(rng, len(source))
-    alarms = score > bank.judge(source, np.repeat(np.arange(6_000.0), 100), score)
+    alarms = score > bank.judge(source, np.repeat(np.arange(1_500.0), 400), score)
     last = alarms[-100_000:].mean()
-    assert 0.5e-2 < last < 2e-2, last
+    assert 1e-2 < last < 4e-2
 
 
 def test_the_conformal_rule_keeps_its_guarantee() -> None:

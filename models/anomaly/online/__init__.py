@@ -1,0 +1,1 @@
+"""Detectors that learn from a stream as it comes, without labels and without training."""
