@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from models.anomaly.thresholds.bank import Bank, Rows
 from models.anomaly.thresholds.threshold import ThresholdError
 
+REFRESH = 8  # events after which the threshold is taken anew; an alarm does so at once
 LARGEST = 1e12  # weights beyond it are brought back, long before precision suffers
 
 
@@ -68,6 +69,7 @@ class Quantile(Bank):
         rows = {
             "counts": counts * (self.prior / len(scores)),
             "weight": np.array(1.0),
+            "events": np.array(0, dtype=np.int32),  # since the last refresh
             "level": np.array(0.0),
         }
         rows["level"] = self._quantile(rows["counts"][None])[0]
@@ -99,7 +101,11 @@ class Quantile(Bank):
             weight[large] = 1.0
         rows["weight"][source] = weight
         rows["counts"][source, self._bin(score)] += weight
-        rows["level"][source] = self._quantile(rows["counts"][source])
+        events = rows["events"][source] + 1
+        due = (events >= REFRESH) | (score > rows["level"][source])
+        rows["events"][source] = np.where(due, 0, events)
+        if due.any():
+            rows["level"][source[due]] = self._quantile(rows["counts"][source[due]])
 
     def _unlearn(self, source: int, score: float) -> None:
         counts, bin_ = self._rows["counts"], self._bin(np.array([score]))[0]
