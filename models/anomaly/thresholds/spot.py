@@ -29,8 +29,8 @@ class Spot(Bank):
         level: quantile of the calibration scores above which a score is a peak; .95 … .98.
         peaks: that a source keeps; its state is about 4 bytes a peak.
         prior: peaks' worth of belief in an exponential tail, which is what surprises have. Few
-            peaks tell little of a risk far beyond them: at 1e-5, 100 of them without a prior may
-            give anything from 3 to 12 where 5 is right.
+            peaks tell little of a risk far beyond them: at 1e-5 and with a prior of 20, a hundred
+            gave anything from 3 to 12 where 5 is right.
         memory: events after which the counts are halved.
         adapt_after_s, adapt_events, verdict_limit: see `Bank`.
     """
