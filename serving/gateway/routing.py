@@ -71,8 +71,8 @@ def _anomalies(own: Anomalies) -> list[Guarded]:
         Guarded("POST", "/v1/telemetry", WRITE, "telemetry.write", own.telemetry.post),
         Guarded("GET", "/v1/anomalies", READ, "anomalies.read", found.list),
         Guarded("GET", "/v1/anomalies/precision", READ, "anomalies.read", found.precision),
-        Guarded("GET", "/v1/anomalies/{id}", READ, "anomalies.read", found.one),
-        Guarded("POST", "/v1/anomalies/{id}/verdict", WRITE, "anomalies.verdict", said.give),
+        Guarded("GET", "/v1/anomalies/{id:path}", READ, "anomalies.read", found.one),
+        Guarded("POST", "/v1/anomalies/{id:path}/verdict", WRITE, "anomalies.verdict", said.give),
     ]
 
 

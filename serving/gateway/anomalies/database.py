@@ -1,4 +1,4 @@
-"""The anomaly store as the gateway uses it: in threads, connected at the first use that succeeds."""
+"""The anomaly store as the gateway uses it: in threads, connected when it first can be."""
 
 from __future__ import annotations
 

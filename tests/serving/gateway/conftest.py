@@ -63,7 +63,7 @@ def upstream() -> Iterator[Upstream]:
     loop = asyncio.new_event_loop()
     started = threading.Event()
     app = web.Application()
-    app.router.add_post("/predictions/recommender", server.predict)
+    app.router.add_post("/predictions/{model}", server.predict)
     runner = web.AppRunner(app)
 
     async def start() -> None:
