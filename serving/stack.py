@@ -98,6 +98,12 @@ def _torchserve(cfg: DictConfig, output: Path, chosen: dict[str, Path]) -> Torch
     settings: Any = OmegaConf.to_container(cfg.torchserve.model, resolve=True)
     models: dict[str, str] = {}
     for use, path in chosen.items():
+        task = artifact.load(path).signature.task
+        if task != cfg.models[use].task:
+            raise artifact.ArtifactError(
+                f"{path} is for task {task!r}; models.{use}.artifact must be for "
+                f"{cfg.models[use].task!r}"
+            )
         # The name is the artifact's own, whatever its folder is called.
         name = archive(path, output / "model_store", settings).stem
         if name in models:

@@ -37,13 +37,6 @@ class Refused(NamedTuple):
     payload: bytes
 
 
-class Room(NamedTuple):
-    """What can be taken now: partitions that are full, and whether dead letters can be kept."""
-
-    full: frozenset[int]
-    letters: bool
-
-
 class Intake(Protocol):
     """A broker with partitions."""
 
@@ -51,7 +44,7 @@ class Intake(Protocol):
 
     def partition(self, source: str) -> int: ...
 
-    async def room(self, partitions: Collection[int]) -> Room: ...
+    async def full(self, partitions: Collection[int]) -> frozenset[int]: ...
 
     async def send(
         self, events: Mapping[int, Sequence[bytes]], refused: Sequence[Refused]
@@ -67,7 +60,7 @@ class RedisIntake:
         url: `redis://host:port/db` or `rediss://…`.
         stream: partition p is the stream `<stream>:<p>`, dead letters go to `<stream>:dead`.
         max_entries: in a partition's stream, from which on it counts as full.
-        max_letters: the same of the dead letters.
+        max_letters: dead letters that are kept, about; the oldest go first.
         events_per_entry: at most.
         retry_after_s: what callers are told to wait while a partition is full.
         timeout_s: for a command.
@@ -102,7 +95,7 @@ class RedisIntake:
     def partition(self, source: str) -> int:
         return partition_of(source, self.partitions)
 
-    async def room(self, partitions: Collection[int]) -> Room:
+    async def full(self, partitions: Collection[int]) -> frozenset[int]:
         """Which of the partitions are full.
 
         Raises:
@@ -113,12 +106,10 @@ class RedisIntake:
             async with self._redis.pipeline(transaction=False) as pipe:
                 for partition in asked:
                     pipe.xlen(partition_stream(self.stream, partition))
-                pipe.xlen(self.dead)
-                *lengths, letters = await pipe.execute()
+                lengths = await pipe.execute()
         except (RedisError, OSError) as error:
             raise IntakeError(f"{type(error).__name__}: {error}", unknown=False) from error
-        full = (p for p, n in zip(asked, lengths, strict=True) if n >= self.max_entries)
-        return Room(frozenset(full), letters < self.max_letters)
+        return frozenset(p for p, n in zip(asked, lengths, strict=True) if n >= self.max_entries)
 
     async def send(self, events: Mapping[int, Sequence[bytes]], refused: Sequence[Refused]) -> None:
         """Events by partition, in order, and dead letters, in one transaction of the broker.
@@ -134,7 +125,8 @@ class RedisIntake:
                         entry = b",".join(payloads[n : n + self.events_per_entry])
                         pipe.xadd(name, {b"data": b"[" + entry + b"]"})
                 for letter in refused:
-                    pipe.xadd(self.dead, {b"data": _as_json(letter)})
+                    fields = {b"data": _as_json(letter)}
+                    pipe.xadd(self.dead, fields, maxlen=self.max_letters, approximate=True)
                 await pipe.execute()
         except (RedisConnectionError, RedisTimeoutError, OSError) as error:
             raise IntakeError(f"{type(error).__name__}: {error}", unknown=True) from error

@@ -38,12 +38,11 @@ class Batch:
         self.refused.append({"line": line, **error.as_json()})
         self.letters.append(Refused(str(error), payload))
 
-    def report(self, accepted: int, letters_kept: bool) -> dict[str, Any]:
+    def report(self, accepted: int) -> dict[str, Any]:
         return {
             "accepted": accepted,
             "duplicates": self.duplicates,
             "refused": self.refused,
-            "refused_kept": letters_kept,
             "busy": self.busy,
         }
 
@@ -74,14 +73,14 @@ class TelemetryRoutes:
         note = note_of(request)
         note.rows = len(batch.events)
         try:
-            accepted, kept = await self._send(batch)
+            accepted = await self._send(batch)
         except IntakeError as error:
             self._count(batch, 0, failed=len(batch.events))
             raise _away(batch, error) from error
         self._count(batch, accepted)
         note.rows = accepted
         note.detail = f"{accepted} accepted, {len(batch.refused)} refused, {len(batch.busy)} busy"
-        report = batch.report(accepted, kept)
+        report = batch.report(accepted)
         if accepted or batch.duplicates:
             whole = not batch.refused and not batch.busy
             return json_response(report, 202 if whole else 207)
@@ -135,20 +134,18 @@ class TelemetryRoutes:
             batch.events.append((line, event, raw or _payload(message)))
         return batch
 
-    async def _send(self, batch: Batch) -> tuple[int, bool]:
-        """How many events were sent, and whether dead letters were kept."""
+    async def _send(self, batch: Batch) -> int:
+        """How many events were sent."""
         partitions: dict[int, list[tuple[int, bytes]]] = defaultdict(list)
         for line, event, payload in batch.events:
             partitions[self.intake.partition(event.source)].append((line, payload))
-        room = await self.intake.room(partitions)
-        for partition in room.full:
+        for partition in await self.intake.full(partitions):
             batch.busy += [line for line, _ in partitions.pop(partition)]
         batch.busy.sort()
-        letters = batch.letters if room.letters else []
-        if partitions or letters:
+        if partitions or batch.letters:
             events = {p: [payload for _, payload in rows] for p, rows in partitions.items()}
-            await self.intake.send(events, letters)
-        return sum(map(len, partitions.values())), room.letters
+            await self.intake.send(events, batch.letters)
+        return sum(map(len, partitions.values()))
 
     def _count(self, batch: Batch, accepted: int, failed: int = 0) -> None:
         for outcome, number in (
@@ -194,7 +191,7 @@ def _message(line: bytes) -> Any:
 def _away(batch: Batch, error: IntakeError) -> Problem:
     """503 that says what became of the lines."""
     lines = [line for line, _, _ in batch.events if line not in set(batch.busy)]
-    report = {**batch.report(0, letters_kept=False), "unknown": lines if error.unknown else []}
+    report = {**batch.report(0), "unknown": lines if error.unknown else []}
     text = (
         "the connection was lost while sending: nobody knows whether the lines in `unknown` are in "
         "the stream; sent again, they count once"

@@ -48,13 +48,13 @@ class VerdictRoutes:
             "who": _who(request, body),
             "at": microseconds(datetime.now(UTC) - _EPOCH),
         }
-        answer = await self.database.ask(lambda connection: _keep(connection, given))
+        answer = await self.database.ask(lambda connection: keep(connection, given))
         self.metrics.verdicts.labels(given["verdict"]).inc()
         note_of(request).detail = str(given["verdict"])
         return json_response(answer, 201)
 
 
-def _keep(connection: sa.Connection, given: dict[str, Any]) -> dict[str, Any]:
+def keep(connection: sa.Connection, given: dict[str, Any]) -> dict[str, Any]:
     """Write it, unless it is what counts already.
 
     Raises:

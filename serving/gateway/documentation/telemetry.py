@@ -22,10 +22,6 @@ _REPORT = {
             "items": {"type": "object"},
             "description": "line, field, detail, accepted",
         },
-        "refused_kept": {
-            "type": "boolean",
-            "description": "whether refused lines are in the dead-letter stream",
-        },
         "busy": {
             "type": "array",
             "items": {"type": "integer"},
@@ -33,7 +29,7 @@ _REPORT = {
         },
     },
 }
-_ALL = {"accepted": 2, "duplicates": [], "refused": [], "refused_kept": True, "busy": []}
+_ALL = {"accepted": 2, "duplicates": [], "refused": [], "busy": []}
 _SOME = {
     **_ALL,
     "refused": [

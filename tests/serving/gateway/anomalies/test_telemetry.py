@@ -51,7 +51,7 @@ async def test_every_event_comes_into_its_sources_partition_in_order(
     response = await send(judge, *sent)
     assert response.status_code == 202
     assert response.json() == {
-        "accepted": 100, "duplicates": [], "refused": [], "refused_kept": True, "busy": [],
+        "accepted": 100, "duplicates": [], "refused": [], "busy": [],
     }  # fmt: skip
     for partition in range(PARTITIONS):
         expected = [e for e in sent if partition_of(e["source"], PARTITIONS) == partition]
@@ -173,17 +173,6 @@ async def test_full_partitions_push_back(
         assert len(entries(broker, stream, partition_of(here, PARTITIONS))) == 1
 
 
-async def test_full_dead_letters_are_not_hidden(
-    anomaly_config: DictConfig, broker: RedisServer, stream: str
-) -> None:
-    anomaly_config.anomalies.intake.max_letters = 1
-    async with running(anomaly_config) as client:
-        assert (await send(client, event(), b"x")).json()["refused_kept"] is True
-        report = (await send(client, event(cpu_usage=1, source="z"), b"y")).json()
-        assert (report["accepted"], report["refused_kept"]) == (1, False)
-        assert len(letters(broker, stream)) == 1
-
-
 @pytest.fixture
 def own_broker(tmp_path: Path) -> Iterator[RedisServer]:
     server = RedisServer(tmp_path)
@@ -204,7 +193,6 @@ async def test_a_broker_that_is_away_takes_nothing_and_comes_back(
         assert response.headers["retry-after"] == "2"
         assert "no line was accepted" in problem["detail"]
         assert (problem["report"]["accepted"], problem["report"]["unknown"]) == (0, [])
-        assert problem["report"]["refused_kept"] is False
         assert (await client.post("/predict", json=event())).status_code == 200
         own_broker.start()
         assert (await send(client, event(messageId="2"))).status_code == 202
