@@ -40,7 +40,7 @@ class AnomalyDatabase:
         try:
             return await asyncio.to_thread(self.run, question)
         except (sa.exc.SQLAlchemyError, AnomalyStoreError, OSError) as error:
-            log.warning("the anomaly store failed: %s", str(error).splitlines()[0])
+            log.warning("the anomaly store failed: %s", first_line(error))
             raise Problem(
                 503,
                 "anomaly-store-unavailable",
@@ -60,3 +60,8 @@ class AnomalyDatabase:
     def close(self) -> None:
         if self._engine is not None:
             self._engine.dispose()
+
+
+def first_line(error: BaseException) -> str:
+    """Of what it says, or its kind where it says nothing: drivers add whole statements."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from models.artifact import Artifact
 from pipelines.anomalies.severity import SeverityScale
 from pipelines.anomalies.store import AnomalyStoreError
-from serving.gateway.anomalies.database import AnomalyDatabase
+from serving.gateway.anomalies.database import AnomalyDatabase, first_line
 from serving.gateway.anomalies.events import EventReader
 from serving.gateway.anomalies.intake import Intake
 from serving.gateway.anomalies.listing import ListingRoutes
@@ -76,7 +76,7 @@ class Anomalies:
         try:
             await asyncio.to_thread(self.database.run, lambda c: c.execute(sa.select(1)))
         except (sa.exc.SQLAlchemyError, AnomalyStoreError, OSError) as error:
-            log.warning("the anomaly store is away: %s", str(error).splitlines()[0])
+            log.warning("the anomaly store is away: %s", first_line(error))
 
     async def close(self) -> None:
         await self.intake.close()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -131,7 +132,7 @@ class TelemetryRoutes:
                 batch.duplicates.append(line)
                 continue
             seen.add(event.id)
-            batch.events.append((line, event, raw or _payload(message)))
+            batch.events.append((line, event, raw or _compact(message)))
         return batch
 
     async def _send(self, batch: Batch) -> int:
@@ -169,6 +170,13 @@ def _rows(body: Any) -> Iterator[tuple[int, bytes, Any]]:
     """The events of a JSON body."""
     for number, message in enumerate(body if isinstance(body, list) else [body], 1):
         yield number, b"", message
+
+
+def _compact(message: Any) -> bytes:
+    try:
+        return orjson.dumps(message)
+    except TypeError:  # an integer of more than 64 bits, say, in a field or beside one
+        return _payload(message)
 
 
 def _payload(message: Any) -> bytes:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from pipelines.anomalies.store import THRESHOLDS, AnomalyStoreError
-from serving.gateway.anomalies.database import AnomalyDatabase
+from serving.gateway.anomalies.database import AnomalyDatabase, first_line
 from serving.gateway.microbatch import MicroBatcher, OverloadedError
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class ThresholdCache:
                 async with asyncio.timeout(self.timeout_s):
                     await asyncio.gather(*(self._read.submit(s) for s in lacking))
             except (sa.exc.SQLAlchemyError, AnomalyStoreError, OSError, OverloadedError) as error:
-                log.warning("thresholds not read: %s", str(error).splitlines()[0] or "time-out")
+                log.warning("thresholds not read: %s", first_line(error))
         return {source: self._in_force(source) for source in sources}
 
     def _in_force(self, source: str) -> InForce:

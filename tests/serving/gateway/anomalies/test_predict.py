@@ -203,6 +203,16 @@ async def test_without_a_store_the_models_threshold_counts_and_the_answer_says_s
         assert said.status_code == 503
 
 
+async def test_a_store_that_takes_too_long_does_not_hold_up_the_answer(
+    anomaly_config: DictConfig, store: sa.Engine
+) -> None:
+    set_threshold(store, "web-1", 2.0)
+    anomaly_config.anomalies.thresholds.timeout_s = 0
+    async with running(anomaly_config) as client:
+        answer = (await ask(client, event(source="web-1"))).json()
+        assert (answer["threshold"], answer["threshold_from"]) == (3.0, "store_unavailable")
+
+
 async def test_history_fills_the_models_window(judge: Client) -> None:
     alone = (await ask(judge, event(cpu_usage=90))).json()
     assert alone["window"] == {"length": 2, "given": 1}
