@@ -30,6 +30,7 @@ from benchmarks.chart import bars
 from benchmarks.child import PEERS, ROOT, measure, peers_python
 from feature_repo.views import USER_HISTORY
 from models import artifact
+from models.champion import champion
 from models.report import Report, conditions
 from scripts.entrypoint import CONFIGS, entrypoint
 from serving.stack import answers, services
@@ -119,9 +120,10 @@ def millrace(
                 k: 1000 * (after[0] - before[k][0]) / max(after[1] - before[k][1], 1)
                 for k, after in stage_sums(gateway).items()
             }
-        key = TokenFile(Path(uncached.gateway.model.key_file)).inference_key()
+        key = TokenFile(Path(uncached.gateway.torchserve.key_file)).inference_key()
         bodies = [{"instances": [{"history": ids, "k": 20}]} for ids in work.ids]
-        asked = work.post("torchserve", f"/predictions/{uncached.gateway.model.model}", bodies, key)
+        name = artifact.load(Path(cfg.models.recommender.artifact)).signature.name
+        asked = work.post("torchserve", f"/predictions/{name}", bodies, key)
         for n in cfg.connections:
             row = load(cfg, asked, torchserve, n, '"predictions"')
             found["TorchServe alone, our handler"][str(n)] = row
@@ -252,8 +254,10 @@ def main(cfg: DictConfig) -> None:
     output = Path(cfg.output_dir).resolve()
     output.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(cfg, output / "config.yaml", resolve=False)
-    chosen = Path(cfg.artifact or artifact.latest(Path(cfg.paths.artifacts), cfg.name)).resolve()
-    cfg.artifact, cfg.gateway.features = str(chosen), str(Path(cfg.path).resolve())
+    own = cfg.models.recommender
+    chosen = Path(own.artifact or champion(Path(cfg.paths.artifacts), own.name)).resolve()
+    own.artifact, cfg.gateway.features = str(chosen), str(Path(cfg.path).resolve())
+    cfg.models.anomaly.serve = False
     loaded = artifact.load(chosen)
     work = Workload(cfg, loaded, output / "requests")
     shutil.copy(loaded.model, output / "model.onnx")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from models import artifact
+from models.champion import champion
 from scripts.entrypoint import entrypoint
 from serving.torchserve.archive import archive
 
@@ -16,7 +16,7 @@ def main(cfg: DictConfig) -> None:
     output = Path(cfg.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(cfg, output / "config.yaml", resolve=True)
-    chosen = Path(cfg.artifact or artifact.latest(Path(cfg.paths.artifacts), cfg.name))
+    chosen = Path(cfg.artifact or champion(Path(cfg.paths.artifacts), cfg.name))
     settings = OmegaConf.to_container(cfg.torchserve.model, resolve=True)
     packed = archive(chosen, Path(cfg.model_store), settings)  # type: ignore[arg-type]
     report = {"artifact": str(chosen), "archive": str(packed), "bytes": packed.stat().st_size}

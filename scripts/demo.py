@@ -90,7 +90,8 @@ def main(cfg: DictConfig) -> None:
         f"experiment={cfg.training}",
     )  # fmt: skip
     report = json.loads((trained / "metrics.json").read_text())
-    cfg.artifact = report["artifact"]
+    cfg.models.recommender.artifact = report["artifact"]
+    cfg.models.anomaly.serve = False
 
     console.rule("[bold]4. TorchServe and the gateway start")
     serving_started = time.perf_counter()

@@ -11,6 +11,16 @@ from serving.stack import services
 from serving.supervisor import Supervisor
 
 
+def _question(url: str, served: set[str]) -> str:
+    """A command that a user can type at once."""
+    if "recommender" in served:
+        return f"curl '{url}/recommend?user_id=…'"
+    if "anomaly" in served:
+        event = '{"timestamp": "…", "<field>": 1.0}'
+        return f"curl -H 'content-type: application/json' {url}/predict -d '{event}'"
+    return f"curl '{url}/feature/user_history?user_id=…'"
+
+
 @entrypoint("serve")
 def main(cfg: DictConfig) -> None:
     """Serve until Ctrl-C or SIGTERM."""
@@ -24,11 +34,14 @@ def main(cfg: DictConfig) -> None:
         (output / "metrics.json").write_text(json.dumps({"startup_seconds": seconds}) + "\n")
         url = f"http://{cfg.gateway.host}:{cfg.gateway.port}"
         print(f"gateway     {url}  (documentation: {url}/docs)")
-        if not cfg.features_only:
-            print(f"torchserve  {cfg.gateway.model.url}  (keys: {cfg.gateway.model.key_file})")
+        served = {use: path for use, path in cfg.gateway.artifacts.items() if path is not None}
+        if served:
+            client = cfg.gateway.torchserve
+            print(f"torchserve  {client.url}  (keys: {client.key_file})")
+        for use, path in served.items():
+            print(f"{use:11} {path}")
         print(f"logs        {output}")
-        question = "feature/user_history?user_id=…" if cfg.features_only else "recommend?user_id=…"
-        print(f"try         curl '{url}/{question}'", flush=True)
+        print(f"try         {_question(url, set(served))}", flush=True)
         supervisor.run()
 
 

@@ -1,15 +1,18 @@
-"""TorchServe and the gateway as two supervised services, from one configuration."""
+"""TorchServe with every model that there is, and the gateway, as two supervised services."""
 
 from __future__ import annotations
 
 import sys
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from feature_repo.store import StoreError, create_store, read_config
 from models import artifact
+from models.champion import champion
 from serving.supervisor import Service
 from serving.torchserve.archive import archive
 from serving.torchserve.server import TorchServe
@@ -21,38 +24,34 @@ class MissingArtifactError(FileNotFoundError):
     exit_code = 66  # EX_NOINPUT
 
 
+class SameModelError(ValueError):
+    """Two artifacts that TorchServe could not tell apart."""
+
+    exit_code = 78  # EX_CONFIG
+
+
 def services(cfg: DictConfig) -> list[Service]:
-    """Pack the chosen artifact, write both configurations below `cfg.output_dir`.
+    """Pack the artifacts of `cfg.models`, write both configurations below `cfg.output_dir`.
 
     With `features_only` there is nothing to pack and no TorchServe.
 
     Raises:
-        MissingArtifactError: no artifact where the configuration points.
-        ArtifactError: the artifact is damaged.
+        MissingArtifactError: no artifact where the configuration points, or none at all.
+        ArtifactError: an artifact is damaged.
         JavaMissingError: no Java.
     """
     output = Path(cfg.output_dir).resolve()
-    if cfg.features_only:
-        cfg.gateway.artifact = None
-        cfg.gateway.model.key_file = None
+    chosen = {} if cfg.features_only else _artifacts(cfg)
+    cfg.gateway.artifacts = dict.fromkeys(cfg.models) | {
+        use: str(path.resolve()) for use, path in chosen.items()
+    }
+    if not chosen:
+        cfg.gateway.torchserve.key_file = None
         return [_gateway(cfg, output)]
-    chosen = _artifact(cfg)
-    settings = OmegaConf.to_container(cfg.torchserve.model, resolve=True)
-    # An artifact chosen by path may have another name than `cfg.name`.
-    model = archive(chosen, output / "model_store", settings).stem  # type: ignore[arg-type]
-    torchserve = TorchServe(
-        folder=output / "torchserve",
-        model_store=output / "model_store",
-        models=(model,),
-        host=cfg.torchserve.host,
-        ports=instantiate(cfg.torchserve.ports),
-        java_home=cfg.torchserve.java_home,
-        heap=cfg.torchserve.heap,
-        properties=dict(cfg.torchserve.properties),
-    )
-    cfg.gateway.artifact = str(chosen.resolve())
-    cfg.gateway.model.model = model
-    cfg.gateway.model.key_file = str(torchserve.tokens.path)
+    if "recommender" not in chosen:
+        _make_store(cfg)
+    torchserve = _torchserve(cfg, output, chosen)
+    cfg.gateway.torchserve.key_file = str(torchserve.tokens.path)
     return [
         Service(
             name="torchserve",
@@ -65,6 +64,75 @@ def services(cfg: DictConfig) -> list[Service]:
         ),
         _gateway(cfg, output),
     ]
+
+
+def _artifacts(cfg: DictConfig) -> dict[str, Path]:
+    """The artifact of each use that has one: the path that is given, else the one in force.
+
+    Raises:
+        MissingArtifactError: there is none for any of them.
+    """
+    chosen: dict[str, Path] = {}
+    wanted: list[str] = []
+    root = Path(cfg.paths.artifacts)
+    for use, model in cfg.models.items():
+        if model.artifact is not None:
+            chosen[use] = Path(model.artifact)
+        elif model.serve:
+            wanted.append(f"{root / model.name} (made by `{model.made_by}`)")
+            if any((root / model.name).glob(f"*/{artifact.SIGNATURE}")):
+                chosen[use] = champion(root, model.name)
+    if chosen:
+        return chosen
+    if not wanted:
+        raise MissingArtifactError(
+            "every model has serve=false: nothing to serve; features_only=true serves features"
+        )
+    raise MissingArtifactError(
+        f"no artifact to serve: there is none in {', none in '.join(wanted)}; features_only=true "
+        "serves features without a model"
+    )
+
+
+def _torchserve(cfg: DictConfig, output: Path, chosen: dict[str, Path]) -> TorchServe:
+    settings: Any = OmegaConf.to_container(cfg.torchserve.model, resolve=True)
+    models: dict[str, str] = {}
+    for use, path in chosen.items():
+        task = artifact.load(path).signature.task
+        if task != cfg.models[use].task:
+            raise artifact.ArtifactError(
+                f"{path} is for task {task!r}; models.{use}.artifact must be for "
+                f"{cfg.models[use].task!r}"
+            )
+        # The name is the artifact's own, whatever its folder is called.
+        name = archive(path, output / "model_store", settings).stem
+        if name in models:
+            raise SameModelError(
+                f"models.{models[name]} and models.{use} are both artifacts named {name!r}; "
+                "TorchServe tells models apart by their names"
+            )
+        models[name] = str(use)
+    return TorchServe(
+        folder=output / "torchserve",
+        model_store=output / "model_store",
+        models=tuple(models),
+        host=cfg.torchserve.host,
+        ports=instantiate(cfg.torchserve.ports),
+        java_home=cfg.torchserve.java_home,
+        heap=cfg.torchserve.heap,
+        properties=dict(cfg.torchserve.properties),
+    )
+
+
+def _make_store(cfg: DictConfig) -> None:
+    """API keys and the audit log lie beside the feature registry, so there has to be one."""
+    folder = Path(cfg.gateway.features)
+    try:
+        read_config(folder)
+    except StoreError:
+        parts = ("online_store", "offline_store", "registry")
+        made: list[Any] = [OmegaConf.to_container(cfg.features[p], resolve=True) for p in parts]
+        create_store(folder, *made)
 
 
 def _gateway(cfg: DictConfig, output: Path) -> Service:
@@ -89,12 +157,3 @@ def answers(url: str) -> bool:
             return bool(response.status == 200)
     except OSError:
         return False
-
-
-def _artifact(cfg: DictConfig) -> Path:
-    try:
-        return Path(cfg.artifact or artifact.latest(Path(cfg.paths.artifacts), cfg.name))
-    except artifact.ArtifactError as error:
-        raise MissingArtifactError(
-            f"{error}: `python scripts/train.py` leaves one under {cfg.paths.artifacts}"
-        ) from error

@@ -56,7 +56,7 @@ def create_app(config: DictConfig) -> FastAPI:
     paths = set()
     for route in routes(state):
         app.add_route(route.path, route.handler, methods=[route.method])
-        paths.add(route.path)
+        paths.add(route.path.replace(":path}", "}"))  # as it is documented
 
     def openapi() -> dict[str, Any]:
         document = get_openapi(title=app.title, version=app.version, routes=[])

@@ -1,21 +1,12 @@
-"""The model behind TorchServe: many histories in one request, one connection pool, fresh tokens."""
+"""The recommender's model behind TorchServe: many histories in one request."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Sequence
-from datetime import timedelta
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import aiohttp
-import orjson
-
 from serving.gateway.ranking import Ranking
-from serving.torchserve.tokens import TokenError, TokenFile, renewal_url
-
-log = logging.getLogger(__name__)
+from serving.gateway.torchserve import TorchServeClient
 
 
 class Question(NamedTuple):
@@ -25,107 +16,30 @@ class Question(NamedTuple):
     k: int
 
 
-class ModelUnavailableError(RuntimeError):
-    """The model gave no usable answer."""
-
-
 class NotAnswerableError(RuntimeError):
     """The model refused this one history: it knows none of its items."""
 
 
-class TorchServeModel:
-    """Asks one TorchServe model.
+class RankingModel:
+    """Asks one recommender.
 
     Args:
-        url, management_url: of TorchServe, on loopback or a private network.
-        key_file: where TorchServe keeps its access keys.
-        timeout_s: for one round trip.
-        renew_margin_s: keys that expire sooner than this are renewed.
-        check_interval_s: how often to look at their expiry.
+        name: under which TorchServe has it.
     """
 
-    def __init__(
-        self,
-        url: str,
-        management_url: str,
-        key_file: str | Path,
-        model: str,
-        timeout_s: float,
-        renew_margin_s: float,
-        check_interval_s: float,
-    ) -> None:
-        self.predict_url = f"{url}/predictions/{model}"
-        self.management_url = management_url
-        self.tokens = TokenFile(Path(key_file))
-        self.timeout = aiohttp.ClientTimeout(total=timeout_s)
-        self.renew_margin = timedelta(seconds=renew_margin_s)
-        self.check_interval_s = check_interval_s
-        self._session: aiohttp.ClientSession | None = None
-        self._renewal: asyncio.Task[None] | None = None
-
-    async def open(self) -> None:
-        connector = aiohttp.TCPConnector(limit=64, keepalive_timeout=30)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=self.timeout)
-        self._renewal = asyncio.create_task(self._keep_tokens_fresh())
-
-    async def close(self) -> None:
-        if self._renewal is not None:
-            self._renewal.cancel()
-        if self._session is not None:
-            await self._session.close()
+    def __init__(self, torchserve: TorchServeClient, name: str) -> None:
+        self.torchserve = torchserve
+        self.name = name
 
     async def rank(self, questions: list[Question]) -> Sequence[Ranking | Exception]:
         """Answers in order; a history the model cannot use gives `NotAnswerableError`.
 
         Raises:
-            ModelUnavailableError: no connection, no token, time-out, or an answer of 5xx.
+            ModelUnavailableError: no usable answer.
         """
         instances = [{"history": q.history, "k": q.k} for q in questions]
-        body = orjson.dumps({"instances": instances})
-        status, answer = await self._post(body)
-        if status in (400, 401, 403) and b"InvalidKeyException" in answer:
-            self.tokens.forget()  # TorchServe restarted or renewed: its file has other keys now
-            status, answer = await self._post(body)
-        if status not in (200, 422):
-            raise ModelUnavailableError(f"TorchServe answered {status}: {answer[:200]!r}")
-        predictions = orjson.loads(answer)["predictions"]
-        if len(predictions) != len(questions):
-            raise ModelUnavailableError(f"{len(predictions)} answers to {len(questions)} questions")
+        predictions = await self.torchserve.predict(self.name, instances)
         return [_ranking(p) for p in predictions]
-
-    async def _post(self, body: bytes) -> tuple[int, bytes]:
-        assert self._session is not None, "open() comes first"
-        try:
-            headers = {
-                "Authorization": f"Bearer {self.tokens.inference_key()}",
-                "Content-Type": "application/json",
-            }
-            async with self._session.post(self.predict_url, data=body, headers=headers) as answer:
-                return answer.status, await answer.read()
-        except (aiohttp.ClientError, TimeoutError, TokenError, OSError) as error:
-            raise ModelUnavailableError(f"{type(error).__name__}: {error}") from error
-
-    async def renew_tokens(self) -> None:
-        """Ask TorchServe for new inference and management keys; it rewrites its key file."""
-        assert self._session is not None, "open() comes first"
-        for kind in ("inference", "management"):
-            headers = {"Authorization": f"Bearer {self.tokens.key('API')}"}
-            url = renewal_url(self.management_url, kind)
-            async with self._session.get(url, headers=headers) as answer:
-                if answer.status != 200:
-                    text = (await answer.text())[:200]
-                    raise ModelUnavailableError(f"token renewal answered {answer.status}: {text}")
-        self.tokens.forget()
-
-    async def _keep_tokens_fresh(self) -> None:
-        while True:
-            try:
-                if self.tokens.expires_within(self.renew_margin):
-                    await self.renew_tokens()
-                    log.info("TorchServe keys renewed")
-            except (aiohttp.ClientError, TimeoutError, TokenError, ModelUnavailableError) as error:
-                log.warning("TorchServe keys not renewed: %s", error)
-            await asyncio.sleep(self.check_interval_s)
 
 
 def _ranking(prediction: dict[str, Any]) -> Ranking | Exception:

@@ -17,13 +17,9 @@ from serving.gateway.breaker import Breaker
 from serving.gateway.cache import Cache
 from serving.gateway.metrics import GatewayMetrics
 from serving.gateway.microbatch import MicroBatcher, OverloadedError
-from serving.gateway.model import (
-    ModelUnavailableError,
-    NotAnswerableError,
-    Question,
-    TorchServeModel,
-)
+from serving.gateway.model import NotAnswerableError, Question, RankingModel
 from serving.gateway.ranking import Ranking
+from serving.gateway.torchserve import ModelUnavailableError
 from serving.gateway.user_features import Served, UserFeatures
 
 log = logging.getLogger(__name__)
@@ -56,7 +52,7 @@ class Recommender:
     def __init__(
         self,
         features: UserFeatures,
-        model: TorchServeModel,
+        model: RankingModel,
         cache: Cache,
         breaker: Breaker,
         metrics: GatewayMetrics,

@@ -51,18 +51,28 @@ class Routes:
         return json_response({"status": "alive"})
 
     async def ready(self, request: Request) -> Response:
-        """GET /health/ready: 200 while answers can be given, if only fallbacks; 503 in a drain."""
-        if self.state.recommender is None:
-            drains = self.state.draining
-            status, code = ("draining", 503) if drains else ("ready", 200)
-            return json_response({"status": status, "model": "none"}, code)
-        model = {"closed": "ok"}.get(self.recommender.breaker.state, "unavailable")
+        """GET /health/ready: 200 while answers can be given, if only fallbacks; 503 in a drain.
+
+        `model` is the worst of `models`: a fallback, or "to review", is what callers get of it.
+        """
+        models = {
+            name: {
+                "state": "ok" if part.breaker.state == "closed" else "unavailable",
+                "version": part.version,
+            }
+            for name, part in self.state.models.items()
+        }
+        states = {told["state"] for told in models.values()}
+        model = "none" if not models else "unavailable" if "unavailable" in states else "ok"
         if self.state.draining:
             return json_response({"status": "draining", "model": model}, 503)
-        status = "ready" if model == "ok" else "degraded"
-        return json_response(
-            {"status": status, "model": model, "version": self.recommender.version}
-        )
+        answer: dict[str, Any] = {
+            "status": "degraded" if model == "unavailable" else "ready",
+            "model": model,
+        }
+        if models:
+            answer |= {"version": self.state.version, "models": models}
+        return json_response(answer)
 
     async def metrics(self, request: Request) -> Response:
         """GET /metrics in Prometheus' text format."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from serving.gateway.access.gate import Handler
 from serving.gateway.access.roles import Permission
 from serving.gateway.access.routes import AccessRoutes
+from serving.gateway.anomalies.service import Anomalies
 from serving.gateway.features.feast_protocol import FeastRoutes
 from serving.gateway.features.pushing import PushRoutes
 from serving.gateway.features.reading import ReadRoutes
@@ -49,6 +50,8 @@ def routes(state: GatewayState) -> Iterator[Route]:
     guarded = [*_features(state), *_access(state)]
     if state.recommender is not None:
         guarded += _recommendations(general)
+    if state.anomalies is not None:
+        guarded += _anomalies(state.anomalies)
     for route in guarded:
         handler = state.gate.guarded(route.permission, route.action, route.handler, route.path)
         yield Route(route.method, route.path, handler)
@@ -58,6 +61,18 @@ def _recommendations(own: Routes) -> list[Guarded]:
     return [
         Guarded("GET", "/recommend", READ, "recommend", own.recommend),
         Guarded("POST", "/v1/recommendations", READ, "recommend", own.recommend_batch),
+    ]
+
+
+def _anomalies(own: Anomalies) -> list[Guarded]:
+    found, said = own.listing, own.verdicts
+    return [
+        Guarded("POST", "/predict", READ, "anomalies.predict", own.prediction.predict),
+        Guarded("POST", "/v1/telemetry", WRITE, "telemetry.write", own.telemetry.post),
+        Guarded("GET", "/v1/anomalies", READ, "anomalies.read", found.list),
+        Guarded("GET", "/v1/anomalies/precision", READ, "anomalies.read", found.precision),
+        Guarded("GET", "/v1/anomalies/{id:path}", READ, "anomalies.read", found.one),
+        Guarded("POST", "/v1/anomalies/{id:path}/verdict", WRITE, "anomalies.verdict", said.give),
     ]
 
 

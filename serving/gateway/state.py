@@ -17,15 +17,18 @@ from serving.gateway.access.audit import AuditLog
 from serving.gateway.access.database import Database
 from serving.gateway.access.gate import Gate
 from serving.gateway.access.guard import Access
+from serving.gateway.anomalies.scorer import Scorer
+from serving.gateway.anomalies.service import Anomalies
 from serving.gateway.breaker import Breaker
 from serving.gateway.features.pushes import Pushes
 from serving.gateway.features.questions import ReadLimits
 from serving.gateway.metrics import GatewayMetrics
-from serving.gateway.model import TorchServeModel
+from serving.gateway.model import RankingModel
 from serving.gateway.prediction_log import PredictionLog
 from serving.gateway.questions import Limits
 from serving.gateway.ranking import Ranking
 from serving.gateway.recommender import Recommender
+from serving.gateway.torchserve import TorchServeClient
 from serving.gateway.user_features import UserFeatures
 
 log = logging.getLogger(__name__)
@@ -34,10 +37,10 @@ log = logging.getLogger(__name__)
 class GatewayState:
     """Everything that the routes need, built from the configuration.
 
-    Without an artifact there is no recommender: the gateway serves features only.
+    What has no artifact has no routes; with none at all the gateway serves features only.
 
     Raises:
-        ArtifactError: the artifact is damaged.
+        ArtifactError: an artifact is damaged.
         StoreError: there is no feature store, or not the model's feature service in it.
         OpenDoorError: without access control, the host can be reached from elsewhere.
         FeatureVersionError: the model was trained on other versions of its features.
@@ -57,13 +60,28 @@ class GatewayState:
         self.read_limits: ReadLimits = instantiate(config.reads)
         self.registry_max_age_s: float = config.registry_max_age_s
         self.audit_max_limit: int = config.audit_max_limit
+        self.torchserve: TorchServeClient | None = None
+        if any(path is not None for path in config.artifacts.values()):
+            self.torchserve = instantiate(config.torchserve)
+        self.anomalies: Anomalies | None = None
+        if config.artifacts.anomaly is not None:
+            self._serve_anomalies(config)
         self.recommender: Recommender | None = None
-        if config.artifact is not None:
-            self._serve_artifact(config)
+        if config.artifacts.recommender is not None:
+            self._serve_recommender(config)
 
-    def _serve_artifact(self, config: DictConfig) -> None:
+    def _serve_anomalies(self, config: DictConfig) -> None:
+        """What judging events needs."""
+        assert self.torchserve is not None, "there is an artifact"
+        loaded = artifact.load(Path(config.artifacts.anomaly))
+        self.version = loaded.signature.version
+        breaker = Breaker(config.breaker.failures, config.breaker.open_s)
+        self.anomalies = Anomalies(config.anomalies, loaded, self.torchserve, breaker, self.metrics)
+
+    def _serve_recommender(self, config: DictConfig) -> None:
         """What recommendations need."""
-        loaded = artifact.load(Path(config.artifact))
+        assert self.torchserve is not None, "there is an artifact"
+        loaded = artifact.load(Path(config.artifacts.recommender))
         signature = loaded.signature
         popular = loaded.read_asset("popular.json")
         self.model_name = signature.name
@@ -71,7 +89,6 @@ class GatewayState:
         self.log: PredictionLog | None = (
             instantiate(config.prediction_log) if config.prediction_log else None
         )
-        self.model: TorchServeModel = instantiate(config.model)
         self._check_features(signature, Path(config.features))
         self.cache: Any = instantiate(config.cache)
         self.limits = Limits(
@@ -82,7 +99,7 @@ class GatewayState:
         )
         self.recommender = Recommender(
             features=UserFeatures(self.features, str(signature.feature_service)),
-            model=self.model,
+            model=RankingModel(self.torchserve, signature.name),
             cache=self.cache,
             breaker=Breaker(config.breaker.failures, config.breaker.open_s),
             metrics=self.metrics,
@@ -106,14 +123,25 @@ class GatewayState:
         for difference in require_same(name, signature.features, folder, service):
             log.warning("model %s: %s", name, difference)
 
+    @property
+    def models(self) -> dict[str, Recommender | Scorer]:
+        """What answers from a model, by its use."""
+        found: dict[str, Recommender | Scorer] = {}
+        if self.recommender is not None:
+            found["recommender"] = self.recommender
+        if self.anomalies is not None:
+            found["anomaly"] = self.anomalies.scorer
+        return found
+
     async def open(self) -> None:
         self.audit.open(self.database, self.metrics)
         await self.access.open(self.database)
         await self.features.open()
-        if self.recommender is None:
-            return
-        await self.model.open()
-        if self.log is not None:
+        if self.torchserve is not None:
+            await self.torchserve.open()
+        if self.anomalies is not None:
+            await self.anomalies.open()
+        if self.recommender is not None and self.log is not None:
             await self.log.open(self.metrics)
 
     def measure(self) -> None:
@@ -126,10 +154,13 @@ class GatewayState:
 
     async def close(self) -> None:
         if self.recommender is not None:
-            await self.model.close()
             await self.cache.close()
             if self.log is not None:
                 await self.log.close()
+        if self.anomalies is not None:
+            await self.anomalies.close()
+        if self.torchserve is not None:
+            await self.torchserve.close()
         await self.pushes.close()
         await self.features.close()
         await self.access.close()

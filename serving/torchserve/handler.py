@@ -55,15 +55,15 @@ class OnnxHandler:
         bodies = []
         for index, request in enumerate(requests):
             if isinstance(request, InstanceError):
-                context.set_response_status(request.status, request.detail[:80], idx=index)
+                context.set_response_status(request.status, _phrase(request), idx=index)
+                context.set_response_content_type(index, "application/json")
                 bodies.append(self._body([request.as_json()]))
                 continue
             predictions = [
                 q.as_json() if isinstance(q, InstanceError) else next(answers) for q in request
             ]
             if len(request) == 1 and isinstance(request[0], InstanceError):
-                alone = request[0]
-                context.set_response_status(alone.status, alone.detail[:80], idx=index)
+                context.set_response_status(request[0].status, _phrase(request[0]), idx=index)
             bodies.append(self._body(predictions))
             context.set_response_content_type(index, "application/json")
         return bodies
@@ -133,3 +133,8 @@ class OnnxHandler:
         for width in widths:
             self.session.run(self.outputs, self.codec.example(width))
         log.info("warmed up on batches of %s (%.2f s)", widths, time.perf_counter() - started)
+
+
+def _phrase(error: InstanceError) -> str:
+    """Of the status line, which takes printable ASCII only: anything else breaks the answer."""
+    return "".join(c if " " <= c <= "~" else "?" for c in error.detail[:80])

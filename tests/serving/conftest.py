@@ -22,6 +22,7 @@ from serving.supervisor import Service, Supervisor, free_port
 from serving.torchserve.archive import archive
 from serving.torchserve.server import Ports, TorchServe
 from tests.feature_repo.stores import materialization
+from tests.serving.detectors import make_detector
 
 N_ITEMS, K, HISTORY = 50, 10, 20
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -133,16 +134,23 @@ class RunningTorchServe:
     supervisor: Supervisor
 
 
+@pytest.fixture(scope="session")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Looks at two events of a source."""
+    return make_detector(tmp_path_factory.mktemp("detector"), window=2)
+
+
 def start_torchserve(
-    folder: Path, artifact_path: Path, settings: dict[str, object], **properties: str
+    folder: Path, artifacts: Path | list[Path], settings: dict[str, object], **properties: str
 ) -> tuple[TorchServe, Service]:
     store = folder / "model_store"
-    archive(artifact_path, store, settings)
+    paths = artifacts if isinstance(artifacts, list) else [artifacts]
+    names = tuple(archive(path, store, settings).stem for path in paths)
     ports = Ports(*(free_port() for _ in range(5)))
     server = TorchServe(
         folder / "torchserve",
         store,
-        ("recommender",),
+        names,
         "127.0.0.1",
         ports,
         properties={
@@ -167,10 +175,12 @@ def start_torchserve(
 def torchserve(
     tmp_path_factory: pytest.TempPathFactory,
     tiny_artifact: Path,
+    detector: Path,
     handler_settings: dict[str, object],
 ) -> Iterator[RunningTorchServe]:
+    """Both models in one server."""
     server, service = start_torchserve(
-        tmp_path_factory.mktemp("torchserve"), tiny_artifact, handler_settings
+        tmp_path_factory.mktemp("torchserve"), [tiny_artifact, detector], handler_settings
     )
     with Supervisor([service], startup_timeout=180) as supervisor:
         yield RunningTorchServe(server, supervisor)

@@ -60,7 +60,8 @@ def overrides(artifact: Path, features: Path, root: Path) -> list[str]:
         "inference", "management", "metrics", "grpc_inference", "grpc_management",
     )]  # fmt: skip
     return [
-        f"artifact={artifact}", f"paths.root={root}", f"output_dir={root / 'run'}",
+        f"models.recommender.artifact={artifact}",
+        f"paths.root={root}", f"output_dir={root / 'run'}",
         f"gateway.features={features}", f"gateway.port={free_port()}",
         "gateway/cache=none", *ports,
     ]  # fmt: skip

@@ -12,6 +12,8 @@ from serving.gateway.access.database import Database
 from serving.gateway.access.refusals import bad_credentials, no_credentials, not_permitted
 from serving.gateway.access.roles import ANY, Permission, Principal, Role
 
+ANONYMOUS = "anonymous"  # what everybody is called behind an open door
+
 
 class OpenDoorError(ValueError):
     """Anybody on the network could do anything."""
@@ -59,7 +61,7 @@ class OpenAccess:
 
     def __init__(self, allow_remote: bool) -> None:
         self.allow_remote = allow_remote
-        self.anybody = Principal("anonymous", {ANY: Role.ADMIN})
+        self.anybody = Principal(ANONYMOUS, {ANY: Role.ADMIN})
 
     def check_host(self, host: str) -> None:
         """Refuse to listen where others can reach it.

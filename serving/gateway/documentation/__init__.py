@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from serving.gateway.documentation import access, feast, features, operations, recommendations
+from serving.gateway.documentation import (
+    access,
+    anomalies,
+    feast,
+    features,
+    operations,
+    recommendations,
+    telemetry,
+)
 from serving.gateway.documentation.parts import PROBLEM, SECURITY_SCHEMES
 
-_GUARDED = (recommendations, features, feast, access)
+_GUARDED = (recommendations, anomalies, telemetry, features, feast, access)
 
 
 def documented(paths: Collection[str]) -> dict[str, Any]:
@@ -24,7 +32,7 @@ def documented(paths: Collection[str]) -> dict[str, Any]:
     return {
         "paths": {path: content for path, content in described.items() if path in paths},
         "components": {
-            "schemas": {**recommendations.SCHEMAS, "Problem": PROBLEM},
+            "schemas": {**recommendations.SCHEMAS, **anomalies.SCHEMAS, "Problem": PROBLEM},
             "securitySchemes": SECURITY_SCHEMES,
         },
     }

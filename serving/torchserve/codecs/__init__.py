@@ -2,7 +2,8 @@
 
 A codec has `example(width)`, inputs to warm the session up with; `check(instance)`, which raises
 `InstanceError` for what it cannot answer; `encode(instances)`, all of them as input arrays; and
-`decode(outputs, instances)`, one JSON-able answer each.
+`decode(outputs, instances)`, one JSON-able answer each, or an `InstanceError`'s JSON for what the
+graph could not answer.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from models.artifact import Artifact
+from serving.torchserve.codecs.anomaly import AnomalyCodec
 from serving.torchserve.codecs.errors import InstanceError
 from serving.torchserve.codecs.recommendation import RecommendationCodec
 
@@ -34,4 +36,7 @@ class Codec(Protocol):
     def decode(self, outputs: list[np.ndarray], instances: list[Any]) -> list[dict[str, Any]]: ...
 
 
-CODECS: dict[str, type[Codec]] = {"recommendation": RecommendationCodec}
+CODECS: dict[str, type[Codec]] = {
+    "anomaly": AnomalyCodec,
+    "recommendation": RecommendationCodec,
+}

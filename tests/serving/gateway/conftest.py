@@ -63,7 +63,7 @@ def upstream() -> Iterator[Upstream]:
     loop = asyncio.new_event_loop()
     started = threading.Event()
     app = web.Application()
-    app.router.add_post("/predictions/recommender", server.predict)
+    app.router.add_post("/predictions/{model}", server.predict)
     runner = web.AppRunner(app)
 
     async def start() -> None:
@@ -103,16 +103,15 @@ def gateway_config(
     cfg = OmegaConf.merge(
         shipped,
         {
-            "artifact": str(artifact) if artifact else None,
+            "artifacts": {"recommender": str(artifact) if artifact else None},
             "features": str(features),
             "deadline_ms": 3000,
             "fetch": 5,
             "max_body_bytes": 100_000,
             "cache": {"ttl_s": 60, "max_entries": 100},
             "breaker": {"failures": 3, "open_s": 0.3},
-            "model": {
-                "url": url, "management_url": url, "key_file": str(keys), "model": "recommender",
-                "timeout_s": 10,
+            "torchserve": {
+                "url": url, "management_url": url, "key_file": str(keys), "timeout_s": 10,
             },
             # a busy machine may be slow: what is tested is not its speed
             "feature_client": {"readers": {"sqlite": {"timeout_s": 5}}},

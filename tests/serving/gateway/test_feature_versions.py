@@ -32,7 +32,9 @@ def republished(tiny: Path, root: Path, features: dict[str, Any]) -> str:
 async def test_the_versions_of_the_training_are_served(
     config: DictConfig, tiny_artifact: Path, tmp_path: Path
 ) -> None:
-    config.artifact = republished(tiny_artifact, tmp_path, code_versions("recommender_v1"))
+    config.artifacts.recommender = republished(
+        tiny_artifact, tmp_path, code_versions("recommender_v1")
+    )
     state = GatewayState(config)
     await state.features.close()
 
@@ -52,7 +54,7 @@ def test_other_versions_are_refused_with_what_to_do(
 ) -> None:
     trained = copy.deepcopy(code_versions("recommender_v1"))
     trained["user_history"] |= change
-    config.artifact = republished(tiny_artifact, tmp_path, trained)
+    config.artifacts.recommender = republished(tiny_artifact, tmp_path, trained)
     with pytest.raises(FeatureVersionError) as refused:
         GatewayState(config)
     assert message in str(refused.value)

@@ -154,7 +154,7 @@ async def test_every_route_asks_for_its_permission(guarded: Client, keys: ApiKey
 async def test_recommendations_are_for_readers_too(
     guarded_config: DictConfig, tiny_artifact: Path, keys: ApiKeys
 ) -> None:
-    guarded_config.artifact = str(tiny_artifact)
+    guarded_config.artifacts.recommender = str(tiny_artifact)
     secret = made(keys, "shop", millrace="reader")
     async with running(guarded_config) as client:
         assert (await client.get("/recommend?user_id=u1")).status_code == 401
