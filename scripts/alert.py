@@ -14,12 +14,13 @@ from pathlib import Path
 import sqlalchemy as sa
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 from rich.console import Console
 from rich.table import Table
 
 from pipelines.alerts.commands import AlertCommands
 from pipelines.alerts.duration import duration_us
-from pipelines.alerts.errors import AlertCommandError, SendError
+from pipelines.alerts.errors import AlertCommandError, AlertConfigError, SendError
 from pipelines.alerts.letter import Letter, Stationery
 from pipelines.alerts.message import TEST, Message
 from pipelines.alerts.metrics import AlertMetrics
@@ -161,7 +162,10 @@ def sample(now: int) -> Message:
 
 
 def all_routes(cfg: DictConfig) -> Mapping[str, Route]:
-    return check({str(n): instantiate(r) for n, r in cfg.alerts.routes.items()}, [])
+    try:
+        return check({str(n): instantiate(r) for n, r in cfg.alerts.routes.items()}, [])
+    except InterpolationResolutionError as error:  # a secret that is not in the environment
+        raise AlertConfigError(f"a route's setting: {str(error).splitlines()[0]}") from error
 
 
 def stationery(cfg: DictConfig, store: sa.Engine) -> Stationery:

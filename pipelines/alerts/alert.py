@@ -125,13 +125,16 @@ class Alert:
             "version": [version],
         }
 
+    def begin_to_tell(self) -> None:
+        """A severity under which it was told, and is not any more, is one of the past."""
+        if self.memory.told_severity and self.risen:
+            _remember(self.memory.past_severities, [self.memory.told_severity])
+
     def was_told(self, now: int, routes: list[str]) -> None:
         """Bookkeeping after its notifications were written."""
         memory = self.memory
         self.notified_at = now
         self.notifications += 1
-        if memory.told_severity and self.risen:
-            _remember(memory.past_severities, [memory.told_severity])
         memory.told_severity = self.severity
         _remember(memory.told, memory.fresh)
         _remember(memory.routes, routes)

@@ -250,6 +250,7 @@ class AlertEngine:
     ) -> int:
         """Write the notifications of one piece of news; they are sent from the outbox."""
         labels = alert.labelled()
+        alert.begin_to_tell()
         if reason == RESOLVED:
             routes = [r for r in alert.memory.routes if r in self._routes]
             routes = [r for r in routes if RESOLVED in self._routes[r].on]

@@ -8,10 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipelines.alerts.duration import shown
-from pipelines.alerts.history import ScoreHistory
+from pipelines.alerts.history import ScoreHistory, ScoreSeries
 from pipelines.alerts.message import HOUR, RESOLVED, Message, number
 from pipelines.alerts.plot import draw
 from pipelines.alerts.schedule import zone_of
@@ -66,6 +67,7 @@ class Letter:
         self.key = key
         self.message = message
         self._stationery = stationery
+        self._failure = ""
 
     @property
     def subject(self) -> str:
@@ -80,30 +82,47 @@ class Letter:
         return self._render("letter.html.j2")
 
     @cached_property
-    def picture(self) -> bytes | None:
-        """A PNG; None where there is nothing to draw: `no_picture` says why."""
+    def series(self) -> ScoreSeries:
+        """Of the gravest anomaly's source, the last hour; empty if it cannot be had."""
         message = self.message
         source = message.worst.get("source")
         if source is None:
-            return None
+            return ScoreSeries.none()
         try:
-            series = self._stationery.scores.read(source, message.at - HOUR, message.at)
-            if not len(series.time):
-                return None
-            return draw(series, source, self._stationery.zone)
+            return self._stationery.scores.read(source, message.at - HOUR, message.at)
         except Exception as error:  # a picture is not worth an alert
             log.warning("no picture for alert %d: %s", message.alert, error)
-            self._failure = str(error).splitlines()[0] if str(error) else type(error).__name__
-            return None
+            self._failure = (str(error).splitlines() or [type(error).__name__])[0]
+            return ScoreSeries.none()
 
-    _failure: str | None = None
+    @cached_property
+    def picture(self) -> bytes | None:
+        """A PNG; None where there is nothing to draw: `no_picture` says why."""
+        if not len(self.series.time):
+            return None
+        return draw(self.series, str(self.message.worst["source"]), self._stationery.zone)
 
     @property
     def no_picture(self) -> str:
-        if self.picture is not None:
+        if len(self.series.time):
             return ""
-        reason = self._failure or "no scores of the last hour are kept"
-        return f"No plot: {reason}."
+        return f"No plot: {self._failure or 'no scores of the last hour are kept'}."
+
+    @property
+    def hour(self) -> str:
+        """The last hour of that source in words; empty if there are no scores."""
+        score, failed = self.series.score, int(np.isnan(self.series.score).sum())
+        if not len(score):
+            return ""
+        with np.errstate(invalid="ignore"):
+            above = int((score > self.series.threshold).sum())
+        source = self.message.worst["source"]
+        said = f"{len(score):,} events of {source}, {above:,} above the threshold"
+        if failed:
+            said += f", {failed:,} not scored"
+        if failed < len(score):
+            said += f"; median score {np.nanmedian(score):.2g}, highest {np.nanmax(score):.2g}"
+        return said
 
     @property
     def link(self) -> str | None:

@@ -39,7 +39,9 @@ def draw(series: ScoreSeries, source: str, zone: ZoneInfo) -> bytes:
     failed = np.flatnonzero(np.isnan(score))
     if len(failed):
         floor = np.zeros(len(failed))
-        axis.plot(dates[failed], floor, "x", color=ABOVE, markersize=4, label="not scored")
+        axis.plot(
+            dates[failed], floor, "x", color=ABOVE, markersize=4, label="not scored", clip_on=False
+        )
     locator = AutoDateLocator(tz=zone, maxticks=7)  # type: ignore[no-untyped-call]
     axis.xaxis.set_major_locator(locator)
     axis.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=zone))  # type: ignore[no-untyped-call]

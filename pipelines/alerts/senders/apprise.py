@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from apprise import Apprise, AppriseAttachment, NotifyFormat, NotifyType
+from apprise import Apprise, AppriseAsset, AppriseAttachment, NotifyFormat, NotifyType
 from apprise.attachment.memory import AttachMemory
 
 from pipelines.alerts.errors import AlertConfigError, SendError
@@ -16,6 +16,11 @@ from pipelines.alerts.letter import PICTURE, Letter
 from pipelines.alerts.message import RESOLVED
 from pipelines.alerts.senders.sender import Receipt
 
+# No deadline of Apprise's own (its plugins have timeouts): those run in another thread, and what is
+# logged of a failure could not be told from another message's.
+_ASSET = AppriseAsset(
+    app_id="Millrace", app_desc="Millrace alerts", async_mode=False, service_timeout=0
+)
 _TYPES = {
     "info": NotifyType.INFO,
     "warning": NotifyType.WARNING,
@@ -57,7 +62,7 @@ class AppriseSender:
             )
 
     def send(self, letter: Letter) -> Receipt:
-        apprise = Apprise()
+        apprise = Apprise(asset=_ASSET)
         apprise.add(self._filled(letter))
         resolved = letter.message.reason == RESOLVED
         notice = NotifyType.SUCCESS if resolved else _TYPES[letter.message.severity]
