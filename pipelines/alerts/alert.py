@@ -29,6 +29,7 @@ class Memory:
     worst_weight: tuple[int, float] | None = None
     last: dict[str, Any] | None = None  # what was told last
     patience: int = 0  # microseconds that its rate rules look over
+    held_until: int = 0  # nothing is told before: a silence or window covers all of it
 
 
 @dataclass

@@ -30,7 +30,7 @@ from pipelines.alerts.message import (
     last_hour,
 )
 from pipelines.alerts.metrics import AlertMetrics
-from pipelines.alerts.quiet import Maintenance, Quiet, Silence, covering, report_ended
+from pipelines.alerts.quiet import Maintenance, Quiet, Silence, covering, holding, report_ended
 from pipelines.alerts.rates import RateRule, Rates
 from pipelines.alerts.route import Route, check
 from pipelines.alerts.tables import EXPIRED, FIRING, PENDING
@@ -38,6 +38,7 @@ from pipelines.alerts.tables import RESOLVED as OVER
 
 log = logging.getLogger(__name__)
 
+_NEVER = 1 << 62
 Event = tuple[str, str, str]  # of history: what, rule, text
 
 
@@ -103,46 +104,57 @@ class AlertEngine:
         with self._store.begin() as connection:
             cursor = ledger.take_turn(connection, now)
             findings = ledger.unread(connection, cursor, until, self._most)
-            alerts = self._take_in(connection, findings, now)
-            told = sum(self._advance(connection, alert, now) for alert in alerts)
+            diary = ledger.Diary(now)
+            quiet = self._quiet.load(connection, min([now, *(f.timestamp for f in findings)]))
+            alerts = self._take_in(connection, findings, quiet, diary)
+            told = sum(self._advance(connection, alert, quiet, diary) for alert in alerts)
             for alert in alerts:
                 alert.due_at = self._due(alert) if alert.open else None
-                ledger.save(connection, alert)
+            ledger.save(connection, alerts)
+            diary.write(connection)
             vain = report_ended(connection, now)
             if findings:
                 ledger.move_cursor(connection, findings[-1].sequence)
         self._measure(findings, vain, now)
-        return Turn(len(findings), told, len(findings) == self._most)
+        return Turn(len(findings), told, max(len(findings), told) >= self._most)
 
     def _take_in(
-        self, connection: sa.Connection, findings: Sequence[Finding], now: int
+        self,
+        connection: sa.Connection,
+        findings: Sequence[Finding],
+        quiet: Sequence[Silence | Maintenance],
+        diary: ledger.Diary,
     ) -> list[Alert]:
+        now = diary.now
         labels = [self._grouping.labels(f) for f in findings]
         keys = [key_of(one) for one in labels]
-        alerts = {a.key: a for a in ledger.concerned(connection, set(keys), now)}
-        oldest = min((f.timestamp for f in findings), default=now)
-        quiet = self._quiet.load(connection, min(oldest, now)) if findings else []
+        alerts = {a.key: a for a in ledger.concerned(connection, set(keys), now, self._most)}
         members = []
         applied: dict[str, Counter[Event]] = {}
         counting: dict[str, set[RateRule]] = {}
+        new: dict[str, Alert] = {}
         for finding, group, key in zip(findings, labels, keys, strict=True):
-            if key not in alerts:
-                alerts[key] = Alert(key, finding.status, group, now, now)
-                ledger.create(connection, alerts[key])
-                text = ", ".join(f"{n}={v}" for n, v in group.items())
-                ledger.remember(connection, alerts[key].id, now, "opened", text)
+            if key not in alerts and key not in new:
+                new[key] = Alert(key, finding.status, group, now, now)
+        ledger.create(connection, list(new.values()))
+        for alert in new.values():
+            text = ", ".join(f"{n}={v}" for n, v in alert.labels.items())
+            diary.note(alert.id, "opened", text)
+        alerts |= new
+        for finding, key in zip(findings, keys, strict=True):
             rate, event, member = self._join(alerts[key], finding, quiet, now)
             members.append(member)
-            counting.setdefault(key, set()).add(rate)
+            if member["suppressed_by"] is None:
+                counting.setdefault(key, set()).add(rate)
             if event is not None:
                 applied.setdefault(key, Counter())[event] += 1
         ledger.add_members(connection, members)
         for key, events in applied.items():
             for (what, rule, text), count in events.items():
-                ledger.remember(connection, alerts[key].id, now, what, text, rule, count)
+                diary.note(alerts[key].id, what, text, rule, count)
                 self._metrics.suppressed.labels(what).inc(count)
         for key, rates in counting.items():
-            self._count(connection, alerts[key], rates, now)
+            self._count(connection, alerts[key], rates, diary)
         return list(alerts.values())
 
     def _join(
@@ -179,53 +191,68 @@ class AlertEngine:
         return rate, event, member
 
     def _count(
-        self, connection: sa.Connection, alert: Alert, rates: set[RateRule], now: int
+        self, connection: sa.Connection, alert: Alert, rates: set[RateRule], diary: ledger.Diary
     ) -> None:
         """A pending alert fires after `group_wait` once a rate rule has enough."""
+        now = diary.now
         if alert.status != PENDING or alert.notify_at is not None:
             return
         for rate in sorted(rates, key=lambda r: r.at_least):
             alert.memory.patience = max(alert.memory.patience, rate.within)
-            count = ledger.counted(connection, alert.id, rate.name, rate.within)
+            count = 1
+            if rate.at_least > 1:
+                count = ledger.counted(connection, alert.id, rate.name, rate.within)
             if count >= rate.at_least:
                 alert.notify_at = now + self._grouping.group_wait
                 return
             if count:
                 within = shown(rate.within)
                 text = f"{count} of {rate.at_least} anomalies in {within}: not enough yet"
-                ledger.remember(connection, alert.id, now, "rate", text, rate.name)
+                diary.note(alert.id, "rate", text, rate.name)
 
-    def _advance(self, connection: sa.Connection, alert: Alert, now: int) -> int:
+    def _advance(
+        self,
+        connection: sa.Connection,
+        alert: Alert,
+        quiet: Sequence[Silence | Maintenance],
+        diary: ledger.Diary,
+    ) -> int:
         """Do what time has brought; how many notifications that made."""
+        now = diary.now
         grouping = self._grouping
         over = now >= self._ends(alert)
+        if not over and self._held(alert, quiet, diary):
+            return 0
         if alert.status == PENDING:
             if alert.notify_at is not None and now >= alert.notify_at:
                 alert.status, alert.fired_at = FIRING, now
-                return self._tell(connection, alert, FIRED, now)
+                return self._tell(connection, alert, FIRED, diary)
             if over:
                 alert.status, alert.ended_at = EXPIRED, now
-                quiet = alert.suppressed == alert.anomalies
-                text = "all of it was kept quiet" if quiet else "never enough anomalies to be told"
-                ledger.remember(connection, alert.id, now, EXPIRED, text)
+                all_quiet = alert.suppressed == alert.anomalies
+                text = (
+                    "all of it was kept quiet" if all_quiet else "never enough anomalies to be told"
+                )
+                diary.note(alert.id, EXPIRED, text)
             return 0
         if not alert.firing:
             return 0
-        told = self._escalate(connection, alert, now) if not over else 0
+        told = self._escalate(connection, alert, diary) if not over else 0
         if over:
             alert.status, alert.ended_at = OVER, now
             note = f"no anomaly for {shown(now - alert.last_seen_at)}"
-            return told + self._tell(connection, alert, RESOLVED, now, note)
+            return told + self._tell(connection, alert, RESOLVED, diary, note)
         if now >= self._next_news(alert):
-            return told + self._tell(connection, alert, UPDATED, now)
+            return told + self._tell(connection, alert, UPDATED, diary)
         if (
             not alert.acknowledged_at
             and now >= (alert.notified_at or now) + grouping.repeat_interval
         ):
-            return told + self._tell(connection, alert, REPEATED, now)
+            return told + self._tell(connection, alert, REPEATED, diary)
         return told
 
-    def _escalate(self, connection: sa.Connection, alert: Alert, now: int) -> int:
+    def _escalate(self, connection: sa.Connection, alert: Alert, diary: ledger.Diary) -> int:
+        now = diary.now
         told = 0
         while alert.escalation < len(self._steps) and not alert.acknowledged_at:
             step = self._steps[alert.escalation]
@@ -236,7 +263,7 @@ class AlertEngine:
                 continue
             if step.severity is not None:
                 alert.raise_to(step.severity)
-            told += self._tell(connection, alert, ESCALATED, now, step.text, step.routes)
+            told += self._tell(connection, alert, ESCALATED, diary, step.text, step.routes)
         return told
 
     def _tell(
@@ -244,11 +271,12 @@ class AlertEngine:
         connection: sa.Connection,
         alert: Alert,
         reason: str,
-        now: int,
+        diary: ledger.Diary,
         note: str = "",
         named: Sequence[str] = (),
     ) -> int:
         """Write the notifications of one piece of news; they are sent from the outbox."""
+        now = diary.now
         labels = alert.labelled()
         alert.begin_to_tell()
         if reason == RESOLVED:
@@ -265,12 +293,31 @@ class AlertEngine:
         text = f"{note}; " if note else ""
         text += f"{alert.severity}; " if reason != RESOLVED else ""
         text += f"to {', '.join(routes)}" if routes else "no route carries it"
-        ledger.remember(connection, alert.id, now, reason, text)
+        diary.note(alert.id, reason, text)
         if not routes and reason == FIRED:
             self._metrics.unrouted.inc()
             log.warning("alert %d: %s, but no route carries it", alert.id, message.subject)
         alert.was_told(now, routes)
         return len(routes)
+
+    def _held(
+        self,
+        alert: Alert,
+        quiet: Sequence[Silence | Maintenance],
+        diary: ledger.Diary,
+    ) -> bool:
+        """Whether something would be told now, but a silence or window covers all of the alert."""
+        now = diary.now
+        memory = alert.memory
+        if now < memory.held_until or not alert.open or now < self._next_step(alert):
+            return now < memory.held_until
+        cover = holding(quiet, alert.labelled(), now)
+        if cover is None:
+            return False
+        memory.held_until = now + self._grouping.group_interval
+        text = f"not told while {cover.who} keeps it quiet: {cover.why} ({cover.matchers})"
+        diary.note(alert.id, "held", text, cover.name)
+        return True
 
     def _ends(self, alert: Alert) -> int:
         """When it is over unless something comes; a rate rule's stretch is waited for."""
@@ -284,11 +331,15 @@ class AlertEngine:
             return told + self._grouping.group_wait
         if alert.memory.fresh:
             return told + self._grouping.group_interval
-        return 1 << 62
+        return _NEVER
 
     def _due(self, alert: Alert) -> int:
         """When the next turn must look at it even if nothing comes."""
-        due = [self._ends(alert)]
+        return min(self._ends(alert), max(self._next_step(alert), alert.memory.held_until))
+
+    def _next_step(self, alert: Alert) -> int:
+        """When it is told next, if nothing comes and nobody keeps it quiet."""
+        due = [_NEVER]
         if alert.status == PENDING and alert.notify_at is not None:
             due.append(alert.notify_at)
         if alert.firing:

@@ -85,8 +85,8 @@ def unread(connection: sa.Connection, after: int, until: int, most: int) -> list
     return [Finding(**row._mapping) for row in connection.execute(query)]
 
 
-def concerned(connection: sa.Connection, keys: Collection[str], now: int) -> list[Alert]:
-    """Open alerts of these groups, and those with something due."""
+def concerned(connection: sa.Connection, keys: Collection[str], now: int, most: int) -> list[Alert]:
+    """Open alerts of these groups, and those with something due, the longest due first."""
     found: dict[int, Alert] = {}
     is_open = ALERTS.c.status.in_(OPEN)
     listed = list(keys)
@@ -94,20 +94,27 @@ def concerned(connection: sa.Connection, keys: Collection[str], now: int) -> lis
     for start in range(0, len(listed), _CHUNK):
         conditions.append(ALERTS.c.key.in_(listed[start : start + _CHUNK]))
     for condition in conditions:
-        for row in connection.execute(sa.select(ALERTS).where(is_open, condition)):
+        query = sa.select(ALERTS).where(is_open, condition).order_by(ALERTS.c.due_at)
+        if condition is conditions[0]:
+            query = query.limit(most)
+        for row in connection.execute(query):
             found.setdefault(row.id, Alert.of(row))
     return list(found.values())
 
 
-def create(connection: sa.Connection, alert: Alert) -> None:
-    """Give it an id."""
-    done = connection.execute(sa.insert(ALERTS).values(alert.values()))
-    assert done.inserted_primary_key is not None
-    alert.id = int(done.inserted_primary_key[0])
+def create(connection: sa.Connection, alerts: list[Alert]) -> None:
+    """Give them their ids."""
+    if alerts:
+        insert = sa.insert(ALERTS).returning(ALERTS.c.id, sort_by_parameter_order=True)
+        ids = connection.execute(insert, [a.values() for a in alerts]).scalars()
+        for alert, id in zip(alerts, ids, strict=True):
+            alert.id = id
 
 
-def save(connection: sa.Connection, alert: Alert) -> None:
-    connection.execute(sa.update(ALERTS).where(ALERTS.c.id == alert.id).values(alert.values()))
+def save(connection: sa.Connection, alerts: list[Alert]) -> None:
+    if alerts:
+        update = sa.update(ALERTS).where(ALERTS.c.id == sa.bindparam("its_id"))
+        connection.execute(update, [{**a.values(), "its_id": a.id} for a in alerts])
 
 
 def add_members(connection: sa.Connection, members: list[dict[str, Any]]) -> None:
@@ -131,27 +138,63 @@ def counted(connection: sa.Connection, alert: int, rate: str, within: int) -> in
     return most
 
 
-def remember(
-    connection: sa.Connection,
-    alert: int,
-    now: int,
-    what: str,
-    text: str,
-    rule: str = "",
-    count: int = 1,
-) -> None:
-    """Into the alert's history; what only happens once more is counted where it stands."""
-    last = connection.execute(
-        sa.select(HISTORY).where(HISTORY.c.alert == alert).order_by(HISTORY.c.id.desc()).limit(1)
-    ).first()
-    if last is not None and rule and (last.what, last.rule) == (what, rule):
-        again = sa.update(HISTORY).where(HISTORY.c.id == last.id)
-        connection.execute(
-            again.values(count=last._mapping["count"] + count, last_at=now, text=text)
-        )
-        return
-    row = {"alert": alert, "at": now, "last_at": now, "what": what, "rule": rule}
-    connection.execute(sa.insert(HISTORY).values(**row, text=text, count=count))
+class Diary:
+    """What a turn adds to histories, written at once at its end.
+
+    What only happens once more, by the same rule, is counted where it stands.
+    """
+
+    def __init__(self, now: int) -> None:
+        self.now = now
+        self._notes: dict[int, list[dict[str, Any]]] = {}
+
+    def note(self, alert: int, what: str, text: str, rule: str = "", count: int = 1) -> None:
+        notes = self._notes.setdefault(alert, [])
+        if notes and rule and (notes[-1]["what"], notes[-1]["rule"]) == (what, rule):
+            notes[-1]["count"] += count
+            notes[-1]["text"] = text
+            return
+        row = {"alert": alert, "at": self.now, "last_at": self.now}
+        notes.append({**row, "what": what, "rule": rule, "text": text, "count": count})
+
+    def write(self, connection: sa.Connection) -> None:
+        fresh, again = [], []
+        last = self._last(connection)
+        for alert, (first, *others) in self._notes.items():
+            before = last.get(alert)
+            if before and first["rule"] and before[1:3] == (first["what"], first["rule"]):
+                changed = {"text": first["text"], "count": before[3] + first["count"]}
+                again.append({"its_id": before[0], "last_at": self.now, **changed})
+                fresh += others
+            else:
+                fresh += [first, *others]
+        if again:
+            same = HISTORY.c.id == sa.bindparam("its_id")
+            connection.execute(sa.update(HISTORY).where(same), again)
+        if fresh:
+            connection.execute(sa.insert(HISTORY), fresh)
+
+    def _last(self, connection: sa.Connection) -> dict[int, tuple[Any, ...]]:
+        """Alert → id, what, rule and count of its last row."""
+        found: dict[int, tuple[Any, ...]] = {}
+        alerts = list(self._notes)
+        row = (HISTORY.c.id, HISTORY.c.what, HISTORY.c.rule, HISTORY.c.count)
+        for start in range(0, len(alerts), _CHUNK):
+            newest = (
+                sa.select(sa.func.max(HISTORY.c.id))
+                .where(HISTORY.c.alert.in_(alerts[start : start + _CHUNK]))
+                .group_by(HISTORY.c.alert)
+            )
+            query = sa.select(HISTORY.c.alert, *row).where(HISTORY.c.id.in_(newest))
+            found |= {r[0]: tuple(r[1:]) for r in connection.execute(query)}
+        return found
+
+
+def remember(connection: sa.Connection, alert: int, now: int, what: str, text: str) -> None:
+    """One row of an alert's history."""
+    diary = Diary(now)
+    diary.note(alert, what, text)
+    diary.write(connection)
 
 
 def enqueue(connection: sa.Connection, alert: Alert, route: str, message: Message) -> None:

@@ -102,6 +102,16 @@ def covering(
     return None
 
 
+def holding(
+    quiet: Sequence[Silence | Maintenance], labels: Labels, now: int
+) -> Silence | Maintenance | None:
+    """The first that covers the whole of an alert now: every source and every field of it."""
+    for one in quiet:
+        if one.covers(now) and one.matchers.matches(labels, every=("source", "field")):
+            return one
+    return None
+
+
 def uses(connection: sa.Connection, name: str) -> int:
     """How many anomalies a silence or window has kept quiet."""
     query = sa.select(sa.func.count()).where(MEMBERS.c.suppressed_by == name)

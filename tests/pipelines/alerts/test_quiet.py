@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pipelines.alerts.errors import AlertCommandError, AlertConfigError
+from pipelines.alerts.escalation import EscalationStep
 from pipelines.alerts.quiet import maintenance
 from pipelines.alerts.schedule import Once, Span, Weekly
 from tests.pipelines.alerts.house import MINUTE, House
@@ -51,6 +52,38 @@ def test_after_a_silence_it_is_told(house: House) -> None:
     assert (letter.message.anomalies, letter.message.suppressed) == (2, 1)
     assert "2 since" in letter.text
     assert "1 of them kept quiet" in letter.text
+
+
+def test_a_silence_holds_back_repeats_and_escalation_of_what_fires(make_house: Any) -> None:
+    house: House = make_house(
+        escalation=[EscalationStep("30m")], grouping={"repeat_interval": "1h"}
+    )
+    house.fire()
+    silence(house, "source=db-1", minutes=120)
+    for _ in range(11):
+        house.anomaly()
+        house.turn(10)
+    assert house.recorder.reasons == ["fired"]
+    (held,) = [h for h in house.history() if h.startswith("held")][:1]
+    assert "not told while ann keeps it quiet: disk swap (source=db-1)" in held
+    for _ in range(2):
+        house.anomaly()
+        house.turn(10)
+    assert house.recorder.reasons[1] == "escalated", "it goes on after the silence"
+    silence(house, "source=db-1", minutes=120)
+    house.turn(20)
+    assert house.recorder.reasons[-1] == "resolved", "an end is told all the same"
+
+
+def test_a_silence_of_one_source_does_not_hold_a_group_of_two(make_house: Any) -> None:
+    house: House = make_house(grouping={"by": [], "repeat_interval": "10m"})
+    house.anomaly("db-1")
+    house.anomaly("db-2")
+    house.turn()
+    silence(house, "source=db-1")
+    house.turn(0.5)
+    house.turn(11)
+    assert house.recorder.reasons == ["fired", "repeated"]
 
 
 def test_a_silence_to_come_and_one_taken_back_keep_nothing_quiet(house: House) -> None:
