@@ -54,19 +54,16 @@ def started(root: Path, url: str, *arguments: str) -> subprocess.Popen[str]:
             "alerts.delivery.lease=1s", "alerts.delivery.backoff=1s",
             "alerts.engine.most=40", *arguments,
         ),
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd=ROOT, stdout=(root / "said.log").open("w"), stderr=subprocess.STDOUT, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT), "MILLRACE_ALERT_WEBHOOK_URL": url},
     )  # fmt: skip
 
 
-def until_started(process: subprocess.Popen[str]) -> None:
-    assert process.stdout is not None
-    said = []
-    for line in process.stdout:
-        said.append(line)
-        if "alerts: started" in line:
-            return
-    raise AssertionError("".join(said))
+def until_started(process: subprocess.Popen[str], root: Path) -> None:
+    said = root / "said.log"  # a pipe that nobody reads would stop the process
+    while "alerts: started" not in said.read_text():
+        assert process.poll() is None, said.read_text()
+        time.sleep(0.05)
 
 
 @pytest.mark.slow
@@ -86,13 +83,13 @@ def test_killed_again_and_again_it_loses_nothing(tmp_path: Path, http: HttpSink)
 
     for _ in range(3):
         process = started(tmp_path, url, "alerts.job.metrics_port=null")
-        until_started(process)
+        until_started(process, tmp_path)
         found(80)
         time.sleep(dice.random() * 1.5)
         process.kill()
-        process.communicate()
+        process.wait()
     process = started(tmp_path, url, "alerts.job.metrics_port=null")
-    until_started(process)
+    until_started(process, tmp_path)
     with store.connect() as connection:
         waiting = sa.select(sa.func.count()).where(NOTIFICATIONS.c.reason == "resolved")
         not_sent = sa.select(sa.func.count()).where(NOTIFICATIONS.c.status != SENT)
@@ -109,7 +106,7 @@ def test_killed_again_and_again_it_loses_nothing(tmp_path: Path, http: HttpSink)
             connection.rollback()
             time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.wait(timeout=60)
     assert process.returncode == 0
     with store.connect() as connection:
         anomalies = set(connection.execute(sa.select(ANOMALIES.c.id)).scalars())
@@ -129,7 +126,7 @@ def test_it_answers_prometheus_and_stops(tmp_path: Path, http: HttpSink) -> None
     url = f"json://127.0.0.1:{http.port}/hook"
     process = started(tmp_path, url, f"alerts.job.metrics_port={port}")
     try:
-        until_started(process)
+        until_started(process, tmp_path)
         text = ""
         for _ in range(100):
             with contextlib.suppress(OSError):
@@ -140,7 +137,7 @@ def test_it_answers_prometheus_and_stops(tmp_path: Path, http: HttpSink) -> None
         assert 'millrace_alert_notifications_dead{route="webhook"} 0.0' in text
     finally:
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+        process.wait(timeout=60)
     assert process.returncode == 0
 
 
