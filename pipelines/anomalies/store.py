@@ -40,6 +40,7 @@ ANOMALIES = sa.Table(
     sa.Column("version", sa.String(64), nullable=False),
     sa.Index("anomalies_by_time", "timestamp"),
     sa.Index("anomalies_by_source", "source", "timestamp"),
+    sqlite_autoincrement=True,  # a number is never given again, even if all rows are deleted
 )
 
 VERDICTS = sa.Table(

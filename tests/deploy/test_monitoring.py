@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from feature_repo.monitoring.gauges import every_gauge
+from pipelines.alerts.metrics import AlertMetrics
 from serving.gateway.metrics import GatewayMetrics
 from tests.conftest import ROOT
 
@@ -48,9 +49,12 @@ def test_prometheus_accepts_and_the_rules_fire(promtool: str, arguments: tuple[s
 
 
 def exported() -> set[str]:
-    """Every series name that the gateway and the feature monitor can give."""
+    """Every series name that the gateway, the feature monitor, the stream and the alerts give."""
     names = set()
-    for family in (*GatewayMetrics().registry.collect(), *every_gauge()):
+    anomaly = pytest.importorskip("pipelines.anomalies.metrics")
+    made = (GatewayMetrics(), AlertMetrics(), anomaly.AnomalyMetrics())
+    families = [family for metrics in made for family in metrics.registry.collect()]
+    for family in (*families, *every_gauge()):
         endings = {
             "counter": ("_total", "_created"),
             "histogram": ("_bucket", "_sum", "_count", "_created"),
