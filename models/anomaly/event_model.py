@@ -48,6 +48,9 @@ class EventModel(pl.LightningModule):
     def settle(self, prepared: Prepared) -> None:
         """Learn what is no gradient descent, from normal events, once the network is trained."""
 
+    def balance(self, unseen: Prepared) -> None:
+        """Put the parts of the score on one scale, from normal events that it did not learn."""
+
     def assess(self, prepared: Prepared) -> Assessment:
         raise NotImplementedError
 

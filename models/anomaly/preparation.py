@@ -44,14 +44,15 @@ class Prepared(NamedTuple):
 
 
 class Preparation(nn.Module):
-    """Fill, scale and bound each field; say what was missing and when it is.
+    """Fill, scale and bend each field; say what was missing and when it is.
 
-    A scaled value beyond `clip` is drawn in logarithmically: its order is kept, and no field can
-    drown all others. A field that never varied is scaled by `constant_scale`, in its own units.
+    Scaled values are bent by knee·asinh(x / knee): straight well below the knee, logarithmic far
+    beyond it. Order is kept, and no field can drown all others. A field that never varied is
+    scaled by `constant_scale`, in its own units.
 
     Args:
         scaling: `standard` or `robust`.
-        clip: scaled values are linear up to here.
+        knee: where scaled values begin to bend; large leaves them straight.
         constant_scale: what counts as one step of a field that was constant in training.
         time_features: sine and cosine of the hour of the day and the day of the week as context.
     """
@@ -64,13 +65,13 @@ class Preparation(nn.Module):
     def __init__(
         self,
         scaling: Scaling = standard,
-        clip: float = 10.0,
+        knee: float = 2.0,
         constant_scale: float = 1.0,
         time_features: bool = False,
     ) -> None:
         super().__init__()
         self.scaling = scaling
-        self.clip = clip
+        self.knee = knee
         self.constant_scale = constant_scale
         self.time_features = time_features
         for name in ("centre", "scale", "fill"):
@@ -112,8 +113,7 @@ class Preparation(nn.Module):
         """values [B, F], NaN: missing; time [B] seconds."""
         missing = torch.isnan(values)
         x = (torch.where(missing, self.fill, values) - self.centre) / self.scale
-        beyond = torch.clamp(x.abs() - self.clip, min=0.0)
-        x = torch.sign(x) * (torch.clamp(x.abs(), max=self.clip) + torch.log1p(beyond))
+        x = self.knee * torch.asinh(x / self.knee)
         context = [missing[:, self.gaps].to(x.dtype)] if len(self.gaps) else []
         if self.time_features:
             context += [_turn(time, _DAY, 0), _turn(time, _WEEK, _MONDAY)]
@@ -122,9 +122,8 @@ class Preparation(nn.Module):
 
     def restore(self, x: Tensor) -> Tensor:
         """Scaled values [B, F] in the fields' own units; the inverse of `forward`'s scaling."""
-        # exp of a large number would be infinite: what is expected never lies so far out.
-        beyond = torch.expm1(torch.clamp(x.abs() - self.clip, min=0.0, max=20.0))
-        straight = torch.sign(x) * (torch.clamp(x.abs(), max=self.clip) + beyond)
+        # sinh of a large number would be infinite; what is expected never lies so far out.
+        straight = self.knee * torch.sinh(torch.clamp(x / self.knee, -20.0, 20.0))
         return straight * self.scale + self.centre
 
 

@@ -54,21 +54,30 @@ class NormalHalf:
     Args:
         seed: of the half.
         train_rows: at most so many of them train; None: all.
+        labels: whether training may read labels; then a share of the anomalies trains too.
+        anomaly_share: that share, of all anomalies.
     """
 
     seed: int = 0
     train_rows: int | None = None
+    labels: bool = False
+    anomaly_share: float = 0.5
 
     def __call__(self, telemetry: Telemetry) -> Split:
         """Raises `TelemetryError` where there are fewer than two normal rows."""
         normal = np.flatnonzero(telemetry.label != ANOMALOUS)
         if len(normal) < 2:
             raise TelemetryError(f"{len(normal)} normal rows; two are needed for two halves")
-        shuffled = np.random.default_rng(self.seed).permutation(normal)
+        generator = np.random.default_rng(self.seed)
+        shuffled = generator.permutation(normal)
         half = shuffled[: len(shuffled) // 2]
+        known = generator.permutation(np.flatnonzero(telemetry.label == ANOMALOUS))
+        known = known[: int(len(known) * self.anomaly_share) if self.labels else 0]
         rest = np.ones(len(telemetry), dtype=bool)
         rest[half] = False
-        return Split(telemetry.take(np.sort(half[: self.train_rows])), telemetry.take(rest))
+        rest[known] = False
+        train = telemetry.take(np.sort(np.concatenate([half[: self.train_rows], known])))
+        return Split(train if self.labels else _hidden(train), telemetry.take(rest))
 
 
 def _hidden(telemetry: Telemetry) -> Telemetry:

@@ -34,6 +34,7 @@ class TabularDetector:
         epoch_steps: training steps between two validations.
         anomaly_share: share of known anomalies in a batch, for models that learn from them.
         least_rows: fewer normal rows are refused.
+        least_anomalies: fewer rows labelled anomalous are refused, for models that need them.
         seed: of held-out rows, initial weights and batches.
     """
 
@@ -50,6 +51,7 @@ class TabularDetector:
         epoch_steps: int = 250,
         anomaly_share: float = 0.0,
         least_rows: int = 20,
+        least_anomalies: int = 0,
         seed: int = 0,
     ) -> None:
         self.preparation = preparation()
@@ -61,6 +63,7 @@ class TabularDetector:
         self.epoch_steps = epoch_steps
         self.anomaly_share = anomaly_share
         self.least_rows = least_rows
+        self.least_anomalies = least_anomalies
         self.seed = seed
         self.model: EventModel | None = None
         self.validation: dict[str, float] = {}  # the last validation's metrics by name
@@ -76,6 +79,11 @@ class TabularDetector:
             raise TelemetryError(
                 f"{len(normal)} rows that are not labelled anomalous; at least {self.least_rows} "
                 "are needed to train and calibrate"
+            )
+        if len(telemetry) - len(normal) < self.least_anomalies:
+            raise TelemetryError(
+                f"{len(telemetry) - len(normal)} rows labelled anomalous; this detector learns "
+                f"from at least {self.least_anomalies} (does data.split.labels hide them?)"
             )
         self.preparation.fit(normal)
         prepared = self._prepare(telemetry)
@@ -96,6 +104,7 @@ class TabularDetector:
         with torch.inference_mode():
             # Calibrated on rows that it does not know; what it then serves with knows them all.
             model.settle(_rows(prepared, learnt))
+            model.balance(_rows(prepared, held))
             raw = [model.assess(_rows(prepared, part)).raw for part in held.split(4096)]
             self.surprise.fit(torch.cat(raw).numpy())
             model.settle(_rows(prepared, rows))

@@ -1,0 +1,50 @@
+"""Several raw scores of one event as one: the mean of their logarithms, each on its own scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Blend(nn.Module):
+    """Positive scores of any unit, standardised on held-out normal events and averaged.
+
+    A logarithm, because a score that is ten times the usual is as odd at any unit, and so that one
+    score cannot outshout the others.
+
+    Args:
+        parts: how many scores.
+        least_share: of a score's median that counts as nothing; keeps the logarithm finite.
+    """
+
+    least: Tensor
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, parts: int, least_share: float = 1e-3) -> None:
+        super().__init__()
+        self.least_share = least_share
+        self.register_buffer("least", torch.full((parts,), 1e-6))
+        self.register_buffer("centre", torch.zeros(parts))
+        self.register_buffer("spread", torch.ones(parts))
+
+    def fit(self, scores: Sequence[Tensor]) -> None:
+        """Scores [N] of held-out normal events, one tensor a part."""
+        joined = torch.stack(list(scores), dim=1).double()
+        self.least = (joined.median(0).values * self.least_share + 1e-6).float()
+        logs = torch.log(joined + self.least)
+        self.centre = logs.mean(0).float()
+        deviation = logs.std(0, correction=0)
+        # Scores that never vary (constant data) are left on the scale of their logarithm.
+        self.spread = torch.where(deviation > 1e-3, deviation, torch.ones(())).float()
+
+    def forward(self, scores: Sequence[Tensor]) -> Tensor:
+        logs = torch.log(torch.stack(list(scores), dim=1) + self.least)
+        return ((logs - self.centre) / self.spread).mean(1)
+
+
+def shares(parts: Tensor) -> Tensor:
+    """[B, F] of any sum → of sum 1; all zero stays zero."""
+    return parts / torch.clamp(parts.sum(1, keepdim=True), min=1e-12)
