@@ -2,13 +2,13 @@
 
 Reconstruction error alone is often far below nearest neighbours: an autoencoder also reconstructs
 what it never saw. Here the error is scaled for each field, and blended with the distance from
-normal events in the space of the inputs or of the code.
+normal events, in the space of the inputs or of the code, and with how noisy the event looks.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from models.anomaly.blend import Blend, shares
 from models.anomaly.density import Density
 from models.anomaly.event_model import Assessment, EventModel
+from models.anomaly.noise_level import NoiseLevel
 from models.anomaly.preparation import Prepared
 
 
@@ -33,8 +34,10 @@ class Autoencoder(EventModel):
 
     Args:
         fields, context: columns of the input; see `models.anomaly.preparation.Prepared`.
-        density: makes the density; None: the error alone is the score.
+        density: makes the density; None: there is none.
         density_of_code: whether the density is of the code instead of the scaled inputs.
+        noise_level: makes an estimate of how noisy an event is; None: there is none.
+        weights: of error, density and noise level in the score.
         least_error: standard deviation, in scaled units, below which no field's error counts.
     """
 
@@ -48,6 +51,8 @@ class Autoencoder(EventModel):
         scheduler: Callable[..., Any] | None = None,
         density: Callable[[], Density] | None = None,
         density_of_code: bool = False,
+        noise_level: Callable[..., NoiseLevel] | None = None,
+        weights: Sequence[float] = (1.0, 2.0, 1.0),
         least_error: float = 0.05,
     ) -> None:
         super().__init__(optimizer, scheduler)
@@ -56,8 +61,17 @@ class Autoencoder(EventModel):
         self.density = density() if density else None
         self.density_of_code = density_of_code
         self.least_error = least_error
-        self.blend = Blend(2 if density else 1)
+        self.noise_level = noise_level(width=fields + context) if noise_level else None
+        there = (True, density is not None, noise_level is not None)
+        self.blend = Blend([w for w, part in zip(weights, there, strict=True) if part])
         self.register_buffer("variance", torch.ones(fields))
+
+    def loss(self, x: Tensor, context: Tensor, label: Tensor) -> Tensor:
+        loss = self.reconstruction_loss(x, context)
+        return loss if self.noise_level is None else loss + self.noise_level.loss(x, context)
+
+    def reconstruction_loss(self, x: Tensor, context: Tensor) -> Tensor:
+        raise NotImplementedError
 
     def expect(self, x: Tensor, context: Tensor) -> Tensor:
         """What each field should have been, [B, F]."""
@@ -89,14 +103,17 @@ class Autoencoder(EventModel):
         expected = self.expect(prepared.x, prepared.context)
         errors = torch.square(expected - prepared.x) / self.variance * prepared.present
         scores, parts = [torch.sqrt(errors.mean(1))], shares(errors)
-        if self.density is None:
-            return scores, parts, expected
-        distance = self.density(self._place(prepared))
-        scores.append(distance.value)
-        if not self.density_of_code:
-            # A broken field misleads what is expected of the others; its own distance does not.
-            parts = shares(torch.sqrt(parts * shares(distance.parts)))
-            expected = distance.nearest
+        if self.density is not None:
+            distance = self.density(self._place(prepared))
+            scores.append(distance.value)
+            if not self.density_of_code:
+                # A broken field misleads what is expected of the others, but not its own distance.
+                parts = shares(torch.sqrt(parts * shares(distance.parts)))
+                # So of the accused what the others predict, of the rest where normal events are.
+                accused = parts / torch.clamp(parts.amax(1, keepdim=True), min=1e-12)
+                expected = distance.nearest + accused * (expected - distance.nearest)
+        if self.noise_level is not None:
+            scores.append(self.noise_level(prepared.x, prepared.context))
         return scores, parts, expected
 
 
@@ -123,7 +140,7 @@ class DenoisingAutoencoder(Autoencoder):
         self.decoder = layers([narrow + self.context, hidden, hidden, self.fields])
         self.register_buffer("noise", torch.tensor(list(noise)))
 
-    def loss(self, x: Tensor, context: Tensor, label: Tensor) -> Tensor:
+    def reconstruction_loss(self, x: Tensor, context: Tensor) -> Tensor:
         scale = self.noise[torch.randint(len(self.noise), (len(x), 1), device=x.device)]
         noisy = x + scale * torch.randn_like(x)
         return torch.square(self.expect(noisy, context) - x).mean()
@@ -155,7 +172,7 @@ class VariationalAutoencoder(Autoencoder):
         self.decoder = layers([narrow + self.context, hidden, hidden, self.fields])
         self.beta = beta
 
-    def loss(self, x: Tensor, context: Tensor, label: Tensor) -> Tensor:
+    def reconstruction_loss(self, x: Tensor, context: Tensor) -> Tensor:
         mean, log_variance = self._posterior(x, context)
         code = mean + torch.exp(log_variance / 2) * torch.randn_like(mean)
         error = torch.square(self._decode(code, context) - x).sum(1)
@@ -217,7 +234,7 @@ class MaskedAutoencoder(Autoencoder):
         expected: Tensor = self.rest(self.shown(joined) + self.mask(mask))
         return expected
 
-    def loss(self, x: Tensor, context: Tensor, label: Tensor) -> Tensor:
+    def reconstruction_loss(self, x: Tensor, context: Tensor) -> Tensor:
         share = torch.rand(len(x), 1, device=x.device) * self.most_hidden
         mask = (torch.rand_like(x) > share).float()
         squares = torch.square(self(x, context, mask) - x) * (1 - mask)

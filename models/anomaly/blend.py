@@ -9,26 +9,29 @@ from torch import Tensor, nn
 
 
 class Blend(nn.Module):
-    """Positive scores of any unit, standardised on held-out normal events and averaged.
+    """Positive scores of any unit, standardised on held-out normal events, and their weighted mean.
 
     A logarithm, because a score that is ten times the usual is as odd at any unit, and so that one
     score cannot outshout the others.
 
     Args:
-        parts: how many scores.
+        weights: of each score.
         least_share: of a score's median that counts as nothing; keeps the logarithm finite.
     """
 
+    weights: Tensor
     least: Tensor
     centre: Tensor
     spread: Tensor
 
-    def __init__(self, parts: int, least_share: float = 1e-3) -> None:
+    def __init__(self, weights: Sequence[float], least_share: float = 1e-3) -> None:
         super().__init__()
         self.least_share = least_share
-        self.register_buffer("least", torch.full((parts,), 1e-6))
-        self.register_buffer("centre", torch.zeros(parts))
-        self.register_buffer("spread", torch.ones(parts))
+        share = torch.tensor(list(weights), dtype=torch.float32)
+        self.register_buffer("weights", share / share.sum())
+        self.register_buffer("least", torch.full_like(share, 1e-6))
+        self.register_buffer("centre", torch.zeros_like(share))
+        self.register_buffer("spread", torch.ones_like(share))
 
     def fit(self, scores: Sequence[Tensor]) -> None:
         """Scores [N] of held-out normal events, one tensor a part."""
@@ -42,7 +45,7 @@ class Blend(nn.Module):
 
     def forward(self, scores: Sequence[Tensor]) -> Tensor:
         logs = torch.log(torch.stack(list(scores), dim=1) + self.least)
-        return ((logs - self.centre) / self.spread).mean(1)
+        return ((logs - self.centre) / self.spread * self.weights).sum(1)
 
 
 def shares(parts: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ class LabelledModel(EventModel):
         self.context = context
         self.density = density()
         self.distance_weighs = distance_weighs
-        self.blend = Blend(2 if distance_weighs else 1)
+        self.blend = Blend([1.0, 1.0] if distance_weighs else [1.0])
 
     def oddity(self, x: Tensor, context: Tensor) -> Tensor:
         """The learnt score: [..., F], [..., C] → [...], positive, high = anomalous."""
