@@ -36,12 +36,15 @@ class Blend(nn.Module):
     def fit(self, scores: Sequence[Tensor]) -> None:
         """Scores [N] of held-out normal events, one tensor a part."""
         joined = torch.stack(list(scores), dim=1).double()
-        self.least = (joined.median(0).values * self.least_share + 1e-6).float()
-        logs = torch.log(joined + self.least)
-        self.centre = logs.mean(0).float()
+        least = joined.median(0).values * self.least_share + 1e-5
+        logs = torch.log(joined + least)
         deviation = logs.std(0, correction=0)
-        # Scores that never vary (constant data) are left on the scale of their logarithm.
-        self.spread = torch.where(deviation > 1e-3, deviation, torch.ones(())).float()
+        # A score that never varies (constant data) has no scale but the inputs' own; and what the
+        # last digits of its near-nothing do must not show.
+        varies = deviation > 0.05
+        self.least = torch.where(varies, least, least.clamp(min=1e-2)).float()
+        self.centre = torch.log(joined + self.least).mean(0).float()
+        self.spread = torch.where(varies, deviation, torch.ones(())).float()
 
     def forward(self, scores: Sequence[Tensor]) -> Tensor:
         logs = torch.log(torch.stack(list(scores), dim=1) + self.least)

@@ -23,6 +23,7 @@ class Surprise(nn.Module):
     Args:
         knots: quantiles kept.
         tail: events from which the tail's rate is taken; a tenth of all, if that is fewer.
+        least_spread: a smaller mean excess of the raw score counts as this much.
     """
 
     raw: Tensor
@@ -30,10 +31,11 @@ class Surprise(nn.Module):
     below: Tensor
     rate: Tensor
 
-    def __init__(self, knots: int = 64, tail: int = 20) -> None:
+    def __init__(self, knots: int = 64, tail: int = 20, least_spread: float = 1e-4) -> None:
         super().__init__()
         self.knots = knots
         self.tail = tail
+        self.least_spread = least_spread
         for name in ("raw", "surprise", "below", "rate"):
             self.register_buffer(name, torch.zeros(0))
 
@@ -53,13 +55,16 @@ class Surprise(nn.Module):
         tail = max(1, min(self.tail, n // 10))
         # Ranks from the top, evenly in the logarithm: n … tail, so that the tail is finely drawn.
         ranks = np.unique(np.round(np.geomspace(n, tail, self.knots)).astype(int))[::-1]
-        points, first = np.unique(ordered[n - ranks], return_index=True)
-        share = (n - np.searchsorted(ordered, points, side="left")) / (n + 1)
-        del first
+        # In float32, as they are kept: what is one number there must be one here.
+        points = np.unique(ordered[n - ranks].astype(np.float32)).astype(np.float64)
+        rounded = ordered.astype(np.float32)
+        share = (n - np.searchsorted(rounded, points, side="left")) / (n + 1)
         start = points[-1]
         excess = ordered[ordered > start] - start
-        # Where nothing exceeds or varies, one unit of the raw score stands for a factor of e.
-        spread = float(excess.mean()) if len(excess) else float(np.ptp(ordered)) or 1.0
+        spread = float(excess.mean()) if len(excess) else float(np.ptp(ordered))
+        if np.ptp(ordered) <= self.least_spread:
+            spread = 1.0  # nothing varies: one unit of the raw score stands for a factor of e
+        spread = max(spread, self.least_spread)
         self.raw = torch.from_numpy(points).float()
         self.surprise = torch.from_numpy(-np.log10(share)).float()
         self.rate = torch.tensor(1.0 / (spread * math.log(10)), dtype=torch.float32)

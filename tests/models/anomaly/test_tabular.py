@@ -76,7 +76,11 @@ MODELS: dict[str, Callable[[], TabularDetector]] = {
     "denoising": lambda: detector(
         partial(DenoisingAutoencoder, density=Neighbours, noise=(0.1, 0.4))
     ),
-    "vae": lambda: detector(partial(VariationalAutoencoder, density=Mixture, density_of_code=True)),
+    "vae": lambda: detector(
+        partial(
+            VariationalAutoencoder, density=Mixture, density_of_code=True, weights=(2.0, 1.0, 1.0)
+        )
+    ),
     "deep_sad": lambda: detector(partial(DeepSad, density=Neighbours), anomaly_share=0.2),
     "classifier": lambda: detector(
         partial(Classifier, density=Neighbours, distance_weighs=False), anomaly_share=0.5
