@@ -80,6 +80,6 @@ def prepare_windows(preparation: Preparation, values: Tensor, time: Tensor) -> P
     """
     steps, fields = values.shape[1:]
     flat = preparation(values.reshape(-1, fields), time.repeat_interleave(steps))
-    x, present, context = (p.reshape(len(values), steps, p.shape[1]) for p in flat)
+    x, present, context = (p.reshape(values.shape[0], steps, p.shape[1]) for p in flat)
     x = torch.where(present > 0, x, torch.full_like(x, torch.nan))
     return Prepared(x, present, context[:, -1])
