@@ -9,7 +9,7 @@ from torch import Tensor
 def share_out(score: Tensor, parts: Tensor, present: Tensor) -> Tensor:
     """[B, F], not negative, in proportion to `parts`; each row sums to its score.
 
-    A missing field gets nothing; where no field has a part, all get the same. (A small number added
+    A missing field gets nothing, unless all are missing; where no field has a part, all get the same. (A small number added
     to the parts would do in PyTorch, but its exporter takes one below 1e-8 for zero and drops it.)
 
     Args:
@@ -18,8 +18,6 @@ def share_out(score: Tensor, parts: Tensor, present: Tensor) -> Tensor:
         present: [B, F]: 1 where a value was there, else 0.
     """
     parts = parts * present
-    total = parts.sum(1, keepdim=True)
-    none = total <= 0
-    parts = torch.where(none, torch.ones_like(parts), parts)
-    total = torch.where(none, torch.full_like(total, parts.shape[1]), total)
-    return score[:, None] * parts / total
+    even = torch.where(present.sum(1, keepdim=True) > 0, present, torch.ones_like(present))
+    parts = torch.where(parts.sum(1, keepdim=True) > 0, parts, even)
+    return score[:, None] * parts / parts.sum(1, keepdim=True)
