@@ -55,6 +55,6 @@ class PackedLSTM(nn.Module):
 
 
 def _gates(stacked: Tensor) -> Tensor:
-    """PyTorch stacks the gates as input, forget, cell, output; ONNX as input, output, forget, cell."""
+    """From PyTorch's order of gates (input, forget, cell, output) to ONNX's (i, o, f, c)."""
     i, f, c, o = stacked.chunk(4)
     return torch.cat([i, o, f, c])

@@ -26,8 +26,8 @@ class SequenceAutoencoder(EventModel):
 
     Args:
         fields, context: columns of the input; see `models.anomaly.preparation.Prepared`. `x` and
-            `present` have the window as a middle axis here, and `x` is NaN where a value is missing.
-        encoder: makes the encoder from its number of inputs; see `models.anomaly.sequence_encoders`.
+            `present` have the window as a middle axis here, and `x` is NaN where none is present.
+        encoder: makes one of `models.anomaly.sequence_encoders`, given inputs and width.
         width: of the encoder's answer.
         hidden: units of the decoder's layer.
         code: width of the code, as a share of the fields.
