@@ -9,8 +9,9 @@ from torch import Tensor
 def share_out(score: Tensor, parts: Tensor, present: Tensor) -> Tensor:
     """[B, F], not negative, in proportion to `parts`; each row sums to its score.
 
-    A missing field gets nothing, unless all are missing; where no field has a part, all get the same. (A small number added
-    to the parts would do in PyTorch, but its exporter takes one below 1e-8 for zero and drops it.)
+    A missing field gets nothing, unless all are missing; where no field has a part, all get the
+    same. (A small number added to the parts would do in PyTorch, but its exporter takes one below
+    1e-8 for zero and drops it.)
 
     Args:
         score: [B].

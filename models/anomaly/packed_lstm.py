@@ -30,15 +30,15 @@ class PackedLSTM(nn.Module):
         return state
 
     def _operator(self, x: Tensor, length: Tensor) -> Tensor:
-        lstm = self.lstm
-        biases = torch.cat([_gates(lstm.bias_ih_l0), _gates(lstm.bias_hh_l0)])
+        learnt = {name: _gates(weights) for name, weights in self.lstm.named_parameters()}
+        biases = torch.cat([learnt["bias_ih_l0"], learnt["bias_hh_l0"]])
         steps, batch = x.shape[1], x.shape[0]
         _, state, _ = torch.onnx.ops.symbolic_multi_out(
             "LSTM",
             [
                 x.transpose(0, 1),
-                _gates(lstm.weight_ih_l0)[None],
-                _gates(lstm.weight_hh_l0)[None],
+                learnt["weight_ih_l0"][None],
+                learnt["weight_hh_l0"][None],
                 biases[None],
                 length.to(torch.int32),
             ],

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from models.anomaly.attribution import share_out
 from models.anomaly.detector import Scores
-from models.anomaly.event_model import EventModel, RandomBatches
+from models.anomaly.event_model import Assessor, EventModel, RandomBatches
 from models.anomaly.preparation import Preparation, Prepared
 from models.anomaly.scoring import score_with
 from models.anomaly.surprise import Surprise
@@ -164,7 +164,7 @@ class TabularDetector:
 class EventGraph(nn.Module):
     """See `models.anomaly.detector`."""
 
-    def __init__(self, preparation: Preparation, model: EventModel, surprise: Surprise) -> None:
+    def __init__(self, preparation: Preparation, model: Assessor, surprise: Surprise) -> None:
         super().__init__()
         self.preparation = preparation
         self.model = model

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Neighbours(NamedTuple):
-    index: Tensor  # [B, k] into the remembered rows
+    rows: Tensor  # [B, k] numbers of the remembered rows
     distance: Tensor  # [B, k]
     gap: Tensor  # [B, k, D] from each neighbour to the row
 

@@ -73,8 +73,8 @@ class LocalOutlier(ClassicalModel):
     def assess(self, prepared: Prepared) -> Assessment:
         k = min(self.neighbours, len(self.memory) - 1)
         found = nearest(inputs(prepared), self.memory, k)
-        reached = torch.maximum(found.distance, self.reach[found.index]).mean(1)
-        density = torch.log(self.density[found.index].mean(1))
+        reached = torch.maximum(found.distance, self.reach[found.rows]).mean(1)
+        density = torch.log(self.density[found.rows].mean(1))
         raw = density + torch.log(reached.clamp(min=_LEAST_REACH))
         parts = found.gap[:, :, : prepared.x.shape[1]].square().mean(1)
         return Assessment(raw, parts, self.likeness(prepared))

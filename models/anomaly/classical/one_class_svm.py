@@ -1,4 +1,4 @@
-"""One-class SVM: an event far from the support vectors that enclose the normal ones is anomalous."""
+"""One-class SVM: an event far from the support vectors around the normal ones is anomalous."""
 
 from __future__ import annotations
 

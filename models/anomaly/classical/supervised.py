@@ -66,6 +66,8 @@ class RandomForest(_Supervised):
 class GradientBoosting(_Supervised):
     """Friedman, "Greedy Function Approximation", 2001; `HistGradientBoostingClassifier`."""
 
+    start: torch.Tensor  # log-odds before the first tree
+
     def grow(self, fitted: Any, fields: int) -> None:
         trees = [_addend(p.nodes) for stage in fitted._predictors for p in stage]
         self.trees.grow(trees, fields)
@@ -73,7 +75,6 @@ class GradientBoosting(_Supervised):
 
     def __init__(self, estimator: Callable[..., Any], likeness: Likeness) -> None:
         super().__init__(estimator, likeness)
-        self.start: torch.Tensor
         self.register_buffer("start", torch.zeros(()))
 
     def assess(self, prepared: Prepared) -> Assessment:

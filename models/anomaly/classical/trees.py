@@ -1,4 +1,4 @@
-"""Ensembles of decision trees as tensors: walked level by level, with each field's say on the way."""
+"""Ensembles of trees as tensors, walked level by level, with each field's say on the way."""
 
 from __future__ import annotations
 
