@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import pytorch_lightning as pl
 import torch
@@ -22,6 +22,12 @@ class Assessment(NamedTuple):
     raw: Tensor  # [B] high = anomalous
     parts: Tensor  # [B, F] each field's share of it; not negative, of any sum
     expected: Tensor  # [B, F]
+
+
+class Assessor(Protocol):
+    """A module that can say how odd events are."""
+
+    def assess(self, prepared: Prepared) -> Assessment: ...
 
 
 class EventModel(pl.LightningModule):

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from models.anomaly.attribution import share_out
 from models.anomaly.detector import Scores
-from models.anomaly.event_model import EventModel, RandomBatches
+from models.anomaly.event_model import Assessor, EventModel, RandomBatches
 from models.anomaly.preparation import Preparation, Prepared
 from models.anomaly.scoring import score_with
 from models.anomaly.surprise import Surprise
@@ -163,7 +164,7 @@ class TabularDetector:
 class EventGraph(nn.Module):
     """See `models.anomaly.detector`."""
 
-    def __init__(self, preparation: Preparation, model: EventModel, surprise: Surprise) -> None:
+    def __init__(self, preparation: Preparation, model: Assessor, surprise: Surprise) -> None:
         super().__init__()
         self.preparation = preparation
         self.model = model
@@ -173,8 +174,7 @@ class EventGraph(nn.Module):
         prepared = self.preparation(values[:, -1], time)
         raw, parts, expected = self.model.assess(prepared)
         score = self.surprise(raw)
-        parts = parts * prepared.present + 1e-12  # what was not there is not accused
-        contributions = score[:, None] * parts / parts.sum(1, keepdim=True)
+        contributions = share_out(score, parts, prepared.present)
         return score, contributions, self.preparation.restore(expected)
 
 
