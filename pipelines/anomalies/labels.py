@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 import sqlalchemy as sa
 
-from pipelines.anomalies.store import ANOMALIES
+from pipelines.anomalies.store import ANOMALIES, connect
 from pipelines.anomalies.verdicts import between, last_verdicts
 
 log = logging.getLogger(__name__)
@@ -79,3 +79,18 @@ def write(frame: pl.DataFrame, warehouse: Path) -> Path:
             file.unlink()
     log.info("%d labels in %s", len(frame), folder)
     return folder
+
+
+def refresh(store: str, warehouse: str | Path) -> int:
+    """Bring the `labels` table up to the store at this URL; returns how many labels there are.
+
+    Raises:
+        AnomalyStoreError: the store cannot be reached.
+    """
+    engine = connect(store)
+    try:
+        frame = labels(engine)
+    finally:
+        engine.dispose()
+    write(frame, Path(warehouse))
+    return len(frame)
