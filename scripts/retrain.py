@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -72,9 +73,7 @@ def main(cfg: DictConfig) -> None:
             champion.promote(root, name, new, "; ".join(decision.reasons), who, instead_of=old)
         outcome = told(decision, promoted, old, new)
         page = output / "comparison.html"
-        write_page(
-            page, name, str(cfg.mode), old, new, comparison, decision, outcome, promoted
-        )
+        write_page(page, name, str(cfg.mode), old, new, comparison, decision, outcome, promoted)
         report = metrics(comparison, decision, promoted, old, new)
         report["conditions"] = conditions(seconds=round(time.perf_counter() - started, 1))
         (output / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
@@ -119,11 +118,15 @@ def train(cfg: DictConfig, output: Path, kept_back: list[str]) -> Path:
     Raises:
         RetrainError: the training failed, with its exit code, or left no artifact.
     """
-    paths = {f"paths.{key}": value for key, value in cfg.paths.items()}
+    settings = {str(key): value for key, value in cfg.retrain.modes[cfg.mode].items()}
+    settings |= {f"paths.{key}": value for key, value in cfg.paths.items()}
+    settings["output_dir"] = output
+    # What was said here of the data is said to the training too: both read the same rows.
+    said = [o for o in HydraConfig.get().overrides.task if o.startswith("data.")]
     overrides = [
-        *cfg.retrain.modes[cfg.mode],
+        *(f"{key}={quoted(value)}" for key, value in settings.items()),
+        *said,
         *kept_back,
-        *(f"{key}={quoted(value)}" for key, value in {**paths, "output_dir": output}.items()),
         *cfg.overrides,
     ]
     log.info("python scripts/train.py %s", " ".join(overrides))

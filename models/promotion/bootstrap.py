@@ -25,10 +25,11 @@ def ranking(
     resamples: int,
     seed: int = 0,
 ) -> list[Measure]:
-    """`<prefix>_average_precision` and `<prefix>_auroc` with paired, stratified bootstrap intervals.
+    """`<prefix>_average_precision` and `<prefix>_auroc`, with bootstrap intervals.
 
-    Rows of both kinds are drawn again separately, so that every resample has as many of each
-    (Efron and Tibshirani, 1993); both models are measured on the same draw. Intervals are 95 %.
+    Paired and stratified: rows of both kinds are drawn again separately, so that every resample has
+    as many of each, and both models are measured on the same draw (Efron and Tibshirani, 1993).
+    Intervals are 95 %.
 
     Args:
         truth: [N], both kinds present.

@@ -1,10 +1,9 @@
-"""Champion against challenger on what neither learnt from: recent verdicts, and a holdout in time."""
+"""Champion against challenger on what came later: recent verdicts, and a holdout in time."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -125,27 +124,30 @@ class AnomalyComparer:
     def _enough(self, confirmed: NDArray[np.bool_]) -> bool:
         return min(int(confirmed.sum()), int((~confirmed).sum())) >= self.least_verdicts
 
-    def _on_verdicts(
-        self, confirmed: NDArray[np.bool_], old: Side, new: Side
-    ) -> list[Measure]:
+    def _on_verdicts(self, confirmed: NDArray[np.bool_], old: Side, new: Side) -> list[Measure]:
         if not self._enough(confirmed):
             return []
-        alarms = [side.judged > side.threshold for side in (old, new)]
+        before, after = (side.judged > side.threshold for side in (old, new))
         return [
             *ranking("verdict", confirmed, old.judged, new.judged, self.resamples, self.seed),
-            _share("confirmed_recall", *(a[confirmed] for a in alarms), better="higher"),
-            _share("dismissed_alarm_rate", *(a[~confirmed] for a in alarms), better="lower"),
+            _share("confirmed_recall", "higher", before[confirmed], after[confirmed]),
+            _share("dismissed_alarm_rate", "lower", before[~confirmed], after[~confirmed]),
         ]
 
     def _on_holdout(self, old: Side, new: Side) -> list[Measure]:
         truth = np.repeat([False, True], [len(old.holdout), len(old.planted)])
-        both = [np.concatenate([side.holdout, side.planted]) for side in (old, new)]
-        false = [side.holdout > side.threshold for side in (old, new)]
-        caught = [side.planted > side.threshold for side in (old, new)]
+        before, after = (np.concatenate([side.holdout, side.planted]) for side in (old, new))
         return [
-            *ranking("planted", truth, *both, self.resamples, self.seed),
-            _share("planted_recall", *caught, better="higher"),
-            _share("false_alarm_rate", *false, better="lower"),
+            *ranking("planted", truth, before, after, self.resamples, self.seed),
+            _share(
+                "planted_recall", "higher", old.planted > old.threshold, new.planted > new.threshold
+            ),
+            _share(
+                "false_alarm_rate",
+                "lower",
+                old.holdout > old.threshold,
+                new.holdout > new.threshold,
+            ),
         ]
 
     def _notes(self, confirmed: NDArray[np.bool_], restored: int, lost: int) -> list[str]:
@@ -172,7 +174,7 @@ class AnomalyComparer:
 
 
 def _share(
-    name: str, champion: NDArray[np.bool_], challenger: NDArray[np.bool_], better: str
+    name: str, better: str, champion: NDArray[np.bool_], challenger: NDArray[np.bool_]
 ) -> Measure:
     return Measure(
         name, float(champion.mean()), float(challenger.mean()), better, rows=len(champion)

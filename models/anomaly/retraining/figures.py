@@ -36,9 +36,7 @@ class Side(Protocol):
     def judged(self) -> Scores: ...
 
 
-def ranks(
-    old: Side, new: Side, confirmed: NDArray[np.bool_], enough: bool
-) -> list[Figure]:
+def ranks(old: Side, new: Side, confirmed: NDArray[np.bool_], enough: bool) -> list[Figure]:
     """Precision over recall, on verdicts where there are enough, and on planted anomalies."""
     truth = np.repeat([False, True], [len(old.holdout), len(old.planted)])
     both = [np.concatenate([side.holdout, side.planted]) for side in (old, new)]
@@ -70,7 +68,10 @@ def distributions(old: Side, new: Side) -> Figure:
     for axis, side, name, colour in zip(
         axes, (old, new), ("champion", "challenger"), (CHAMPION, CHALLENGER), strict=True
     ):
-        for scores, style in ((side.holdout, {"alpha": 0.85}), (side.planted, {"histtype": "step"})):
+        for scores, style in (
+            (side.holdout, {"alpha": 0.85}),
+            (side.planted, {"histtype": "step"}),
+        ):
             share = np.full(len(scores), 1 / max(len(scores), 1))
             axis.hist(
                 np.minimum(scores, bins[-1]), bins, weights=share, color=colour,

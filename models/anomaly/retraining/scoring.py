@@ -49,9 +49,7 @@ class ArtifactScorer:
         return np.concatenate(parts)
 
 
-def windows_at(
-    telemetry: Telemetry, length: int, rows: NDArray[np.integer]
-) -> NDArray[np.float32]:
+def windows_at(telemetry: Telemetry, length: int, rows: NDArray[np.integer]) -> NDArray[np.float32]:
     """As `Telemetry.windows`, but of some rows only: [N, T, F]."""
     places = rows[:, None] - np.arange(length - 1, -1, -1)  # [N, T]
     inside = places >= 0

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from models.anomaly.splits import Split
 from models.anomaly.telemetry import UNKNOWN, Telemetry, TelemetryError
 
 
@@ -17,7 +18,9 @@ def moment(telemetry: Telemetry, holdout_share: float) -> int:
     """
     first, last = int(telemetry.time.min()), int(telemetry.time.max())
     if first == last:
-        raise TelemetryError(f"all {len(telemetry)} rows are of one moment: nothing can be kept back")
+        raise TelemetryError(
+            f"all {len(telemetry)} rows are of one moment: nothing can be kept back"
+        )
     return last - int((last - first) * holdout_share)
 
 
@@ -35,16 +38,17 @@ class SplitAt:
     since: int | None = None
     labels: bool = True
 
-    def __call__(self, telemetry: Telemetry) -> tuple[Telemetry, Telemetry]:
+    def __call__(self, telemetry: Telemetry) -> Split:
         """Raises `TelemetryError` where a part would be empty."""
         early = telemetry.time < self.at
         learnt = early if self.since is None else early & (telemetry.time >= self.since)
         if not learnt.any() or early.all():
             raise TelemetryError(
                 f"of {len(telemetry)} rows, {int(learnt.sum())} are from {self.since} to before "
-                f"{self.at} and {int((~early).sum())} after it (seconds since 1970); both are needed"
+                f"{self.at} and {int((~early).sum())} from it on (seconds since 1970); both "
+                "are needed"
             )
         train = telemetry.take(learnt)
         if not self.labels:
             train = replace(train, label=np.full_like(train.label, UNKNOWN))
-        return train, telemetry.take(~early)
+        return Split(train, telemetry.take(~early))
