@@ -26,9 +26,15 @@ Scores = NDArray[np.float64]
 
 
 class Side(NamedTuple):
-    """What one model says of all rows that are compared on."""
+    """What one model says of all rows that are compared on.
+
+    Args:
+        threshold: the artifact's static one.
+        cut: what the allowed share of the holdout exceeds: both models alarm equally often there.
+    """
 
     threshold: float
+    cut: float
     holdout: Scores
     planted: Scores
     judged: Scores
@@ -47,6 +53,8 @@ class AnomalyComparer:
         planting: what is planted.
         holdout_share: of the time, kept back.
         recent_days: the challenger learns from this many days before the holdout; None: from all.
+        false_alarms: share of the holdout that may alarm where recall is measured, the same for
+            both models: how each is calibrated shows in `false_alarm_rate` alone.
         least_verdicts: recent ones of each kind; with fewer, the holdout alone decides.
         most_rows: of the holdout, evenly spaced; bounds time and memory.
         resamples: of the bootstrap.
@@ -57,6 +65,7 @@ class AnomalyComparer:
     holdout_share: float = 0.2
     recent_days: float | None = None
     least_verdicts: int = 10
+    false_alarms: float = 0.01
     most_rows: int = 20_000
     resamples: int = 200
     seed: int = 0
@@ -91,11 +100,13 @@ class AnomalyComparer:
         old, new = (
             Side(
                 scorer.threshold,
-                scorer.score(whole, telemetry.time[holdout]),
+                float(np.quantile(usual, 1 - self.false_alarms, method="higher")),
+                usual,
                 scorer.score(planted, telemetry.time[holdout][origin]),
                 scorer.score(asked, telemetry.time[judged]),
             )
             for scorer in scorers
+            for usual in [scorer.score(whole, telemetry.time[holdout])]
         )
         confirmed = telemetry.label[judged] == ANOMALOUS
         measures = self._on_verdicts(confirmed, old, new) + self._on_holdout(old, new)
@@ -127,7 +138,7 @@ class AnomalyComparer:
     def _on_verdicts(self, confirmed: NDArray[np.bool_], old: Side, new: Side) -> list[Measure]:
         if not self._enough(confirmed):
             return []
-        before, after = (side.judged > side.threshold for side in (old, new))
+        before, after = (side.judged > side.cut for side in (old, new))
         return [
             *ranking("verdict", confirmed, old.judged, new.judged, self.resamples, self.seed),
             _share("confirmed_recall", "higher", before[confirmed], after[confirmed]),
@@ -139,9 +150,7 @@ class AnomalyComparer:
         before, after = (np.concatenate([side.holdout, side.planted]) for side in (old, new))
         return [
             *ranking("planted", truth, before, after, self.resamples, self.seed),
-            _share(
-                "planted_recall", "higher", old.planted > old.threshold, new.planted > new.threshold
-            ),
+            _share("planted_recall", "higher", old.planted > old.cut, new.planted > new.cut),
             _share(
                 "false_alarm_rate",
                 "lower",

@@ -29,6 +29,8 @@ class Side(Protocol):
     @property
     def threshold(self) -> float: ...
     @property
+    def cut(self) -> float: ...
+    @property
     def holdout(self) -> Scores: ...
     @property
     def planted(self) -> Scores: ...
@@ -87,7 +89,7 @@ def distributions(old: Side, new: Side) -> Figure:
 
 
 def kinds(old: Side, new: Side, names: Sequence[str]) -> Figure:
-    """The share of planted anomalies above each model's threshold, by kind."""
+    """The share of planted anomalies caught, by kind."""
     canvas, axis = _canvas()
     shown = list(dict.fromkeys(names))
     at = np.arange(len(shown))
@@ -96,13 +98,15 @@ def kinds(old: Side, new: Side, names: Sequence[str]) -> Figure:
         (old, CHAMPION, -0.2, "champion"),
         (new, CHALLENGER, 0.2, "challenger"),
     ):
-        caught = [float((side.planted[kind == k] > side.threshold).mean()) for k in shown]
+        caught = [float((side.planted[kind == k] > side.cut).mean()) for k in shown]
         bars = axis.bar(at + shift, caught, 0.38, color=colour, label=name)
         axis.bar_label(bars, [f"{c:.0%}" for c in caught], fontsize=8, padding=2)
     axis.set_xticks(at, shown)
     axis.set(ylabel="caught", ylim=(0, 1.25))
     axis.legend(frameon=False, ncols=2, loc="upper left")
-    return Figure("Planted anomalies caught", _uri(canvas), "At each model's static threshold.")
+    return Figure(
+        "Planted anomalies caught", _uri(canvas), "Where both alarm equally often on the holdout."
+    )
 
 
 def alarms(old: Side, new: Side, time: NDArray[np.int64], parts: int = 24) -> Figure:
@@ -122,7 +126,9 @@ def alarms(old: Side, new: Side, time: NDArray[np.int64], parts: int = 24) -> Fi
     for text in axis.get_xticklabels():
         text.set(rotation=25, ha="right", rotation_mode="anchor")
     return Figure(
-        "Alarms on the holdout", _uri(canvas), "Rows that nobody confirmed, so mostly false ones."
+        "Alarms on the holdout",
+        _uri(canvas),
+        "At each model's static threshold; nobody confirmed these rows.",
     )
 
 

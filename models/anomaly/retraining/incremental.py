@@ -69,5 +69,7 @@ def _changed(node: Any, changes: Mapping[Any, Any]) -> Any:
     for key, value in changes.items():
         if not isinstance(node, DictConfig) or node.get(key) is None:
             continue
-        node[key] = _changed(node[key], value) if isinstance(value, (Mapping, DictConfig)) else value
+        node[key] = (
+            _changed(node[key], value) if isinstance(value, (Mapping, DictConfig)) else value
+        )
     return node
