@@ -21,7 +21,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from feature_repo.registry.author import system_user
 from models import artifact, champion
@@ -61,8 +61,6 @@ def main(cfg: DictConfig) -> None:
         if cfg.retrain.labels:
             log.info("%d labels from verdicts", instantiate(cfg.retrain.labels))
         comparer: Comparer = instantiate(cfg.retrain.comparer)
-        with open_dict(cfg):
-            cfg.pop("task", None)  # the stream's, of which only the name was needed
         kept_back = comparer.keep_back()
         challenger = artifact.load(train(cfg, output / "training", kept_back))
         comparison = comparer.compare(in_force, challenger)
@@ -185,5 +183,11 @@ def show(comparison: Comparison, decision: Decision, outcome: str, page: Path) -
     print(page)
 
 
+def task_chosen(arguments: list[str]) -> list[str]:
+    """`task=…` as people say it; the group of that name holds the streams' tasks."""
+    return [re.sub(r"^task=", "retrain=", argument) for argument in arguments]
+
+
 if __name__ == "__main__":
+    sys.argv[1:] = task_chosen(sys.argv[1:])
     main()
