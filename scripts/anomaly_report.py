@@ -26,9 +26,10 @@ def main(cfg: DictConfig) -> None:
             f"since={cfg.since} until={cfg.until}: {error}; give ISO-8601, "
             "such as 2026-01-31T12:00Z"
         ) from error
+    scores = instantiate(cfg.scores)  # first: its module adds tables that connecting makes
     engine = connect(cfg.anomalies.store)
     truth = Path(cfg.truth) if cfg.truth else None
-    findings = gather(engine, instantiate(cfg.scores), since, until, truth)
+    findings = gather(engine, scores, since, until, truth)
     page = output / "anomalies.html"
     write_page(findings, page, cfg.sources, cfg.points, cfg.gravest)
     report = {"figures": figures(findings)} | {
