@@ -159,7 +159,14 @@ def _thinned(scores: pl.DataFrame, points: int) -> pl.DataFrame:
 def _dated(axis: Axes) -> None:
     locator = dates.AutoDateLocator(minticks=4, maxticks=9)  # type: ignore[no-untyped-call]
     axis.xaxis.set_major_locator(locator)
-    axis.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator, show_offset=False))  # type: ignore[no-untyped-call]
+    day = "%d %b"
+    formatter = dates.ConciseDateFormatter(  # type: ignore[no-untyped-call]
+        locator,
+        formats=["%Y", "%b", day, "%H:%M", "%H:%M", "%S.%f"],
+        zero_formats=["", "%Y", day, day, "%H:%M", "%H:%M"],
+        show_offset=False,
+    )
+    axis.xaxis.set_major_formatter(formatter)
 
 
 def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
@@ -173,7 +180,7 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
 def _uri(canvas: Figure) -> str:
     target = BytesIO()
     with plt.rc_context(_STYLE):
-        canvas.tight_layout(pad=0.4)
+        canvas.tight_layout(pad=0.8)
         canvas.savefig(target, format="svg", metadata={"Date": None})
     plt.close(canvas)
     return "data:image/svg+xml;base64," + base64.b64encode(target.getvalue()).decode()
