@@ -23,7 +23,7 @@ FIELDS = ("cpu", "memory", "latency_ms", "errors", "requests")
 QUICK = 'overrides=["trainer.max_epochs=1","model.epoch_steps=40","evaluation.floors={}"]'
 LESS = (
     'overrides=["evaluation.floors={}","+incremental.changes.epoch_steps=10",'
-    '"data.hold_out.train_share=0.8"]'
+    '"data.hold_out.share=0.2"]'
 )
 
 
@@ -63,6 +63,7 @@ def report(root: Path) -> dict[str, object]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # two trainings
 def test_a_better_challenger_is_promoted_gone_on_from_and_rolled_back(root: Path) -> None:
     engine = connect(f"sqlite:///{root}/data/anomalies/store.db")
     rows = pl.read_parquet(root / "data/warehouse/telemetry/**/*.parquet").sort("timestamp")

@@ -51,7 +51,7 @@ class AnomalyComparer:
     Args:
         reader: telemetry with verdicts; read again by the training with the same settings.
         planting: what is planted.
-        holdout_share: of the time, kept back.
+        holdout_share: of the rows, the newest, kept back.
         recent_days: the challenger learns from this many days before the holdout; None: from all.
         false_alarms: share of the holdout that may alarm where recall is measured, the same for
             both models: how each is calibrated shows in `false_alarm_rate` alone.

@@ -10,18 +10,35 @@ from models.anomaly.splits import Split
 from models.anomaly.telemetry import UNKNOWN, Telemetry, TelemetryError
 
 
-def moment(telemetry: Telemetry, holdout_share: float) -> int:
-    """The second at which the newest `holdout_share` of the time begins.
+def moment(telemetry: Telemetry, share: float) -> int:
+    """The second from which the newest `share` of the rows are.
+
+    Of the rows, not of the time: one judged event from long ago, put back, must not move the cut.
 
     Raises:
         TelemetryError: all rows are of one moment.
     """
-    first, last = int(telemetry.time.min()), int(telemetry.time.max())
-    if first == last:
+    at = int(np.quantile(telemetry.time, 1 - share, method="higher"))
+    if at == int(telemetry.time.min()):
         raise TelemetryError(
-            f"all {len(telemetry)} rows are of one moment: nothing can be kept back"
+            f"most of {len(telemetry)} rows are of one moment: nothing can be kept back"
         )
-    return last - int((last - first) * holdout_share)
+    return at
+
+
+@dataclass
+class Newest:
+    """The newest share of the rows tests, or sets thresholds; labels stay.
+
+    Args:
+        share: of the rows.
+    """
+
+    share: float = 0.1
+
+    def __call__(self, telemetry: Telemetry) -> Split:
+        """Raises `TelemetryError` where a part would be empty."""
+        return SplitAt(moment(telemetry, self.share))(telemetry)
 
 
 @dataclass

@@ -56,8 +56,8 @@ def test_training_is_kept_off_what_is_compared_on() -> None:
     made = comparer(0)
     made.recent_days = 0.1
     at, since = made.keep_back()
-    assert at == f"data.split.at={599 * 60 - int(599 * 60 * 0.2)}"
-    assert since == f"data.split.since={599 * 60 - int(599 * 60 * 0.2) - 8640}"
+    assert at == f"data.split.at={480 * 60}"
+    assert since == f"data.split.since={480 * 60 - 8640}"
 
 
 def test_enough_verdicts_are_measured(artifacts: dict[str, Artifact]) -> None:

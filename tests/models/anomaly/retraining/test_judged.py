@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from models.anomaly.retraining.judged import JudgedReader
-from models.anomaly.retraining.splits import SplitAt, moment
+from models.anomaly.retraining.splits import Newest, SplitAt, moment
 from models.anomaly.telemetry import ANOMALOUS, NORMAL, UNKNOWN, Telemetry, TelemetryError
 from pipelines.anomalies.labels import SCHEMA
 
@@ -112,6 +112,18 @@ def test_the_cut_is_where_the_newest_share_begins() -> None:
     train, test = SplitAt(at)(telemetry())
     assert train.time.max() < at <= test.time.min()
     assert (len(train), len(test)) == (16, 4)
+
+
+def test_an_event_from_long_ago_does_not_move_the_cut() -> None:
+    given = telemetry()
+    old = Telemetry.of(
+        np.concatenate([given.values, np.ones((1, 2))]),
+        given.fields,
+        np.concatenate([given.time + 10**9, [0]]),
+        [*"a" * 10, *"b" * 10, "gone"],
+    )
+    train, test = Newest(0.2)(old)
+    assert (len(train), len(test)) == (17, 4)
 
 
 def test_older_rows_may_be_left_out_and_labels_hidden() -> None:
