@@ -15,6 +15,7 @@ from torch import nn
 
 from models import artifact
 from models.anomaly.card import model_card
+from models.anomaly.continuing import Continuing, keep
 from models.anomaly.detector import INPUTS, OUTPUTS, Detector
 from models.anomaly.telemetry import Telemetry
 from models.export import OPSET, ParityError, export_onnx, session
@@ -85,6 +86,8 @@ class DetectorExport:
             )
             OmegaConf.save(config, folder / "config.yaml", resolve=True)
             self._write_assets(folder / "assets", rows.fields, normal_scores)
+            if isinstance(detector, Continuing):
+                keep(detector.state(), folder / "assets")
             report.write(folder / "metrics.json")
             card = model_card(signature, rows.fields, report, worst, self.threshold)
             (folder / "MODEL_CARD.md").write_text(card, "utf-8")

@@ -100,6 +100,28 @@ class Preparation(nn.Module):
         self.fill = torch.from_numpy(np.nanmedian(values, axis=0)).float()
         self.gaps = torch.from_numpy(np.flatnonzero(missing.any(axis=0)))
 
+    def update(self, telemetry: Telemetry, memory: float) -> None:
+        """Move towards recent normal rows: `memory` is the weight of what was known.
+
+        Centre and scale become those of the mixture of both. A field without a value in these rows
+        stays as it was, as does which fields are known to have gaps: the network is built on it.
+        """
+        values = telemetry.values.astype(np.float64)
+        known = ~np.isnan(values).all(axis=0)
+        centre, scale = self.centre.double().numpy(), self.scale.double().numpy()
+        fill = self.fill.double().numpy()
+        new_centre, new_scale = self.scaling(values[:, known])
+        new_scale = np.where(new_scale <= 1e-7 * np.abs(new_centre), 0.0, new_scale)
+        mixed = memory * centre[known] + (1 - memory) * new_centre
+        old_part = scale[known] ** 2 + (centre[known] - mixed) ** 2
+        new_part = new_scale**2 + (new_centre - mixed) ** 2
+        scale[known] = np.sqrt(memory * old_part + (1 - memory) * new_part)
+        centre[known] = mixed
+        fill[known] = memory * fill[known] + (1 - memory) * np.nanmedian(values[:, known], axis=0)
+        self.centre, self.scale, self.fill = (
+            torch.from_numpy(part).float() for part in (centre, scale, fill)
+        )
+
     @property
     def width(self) -> int:
         """Fields."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from models.anomaly.attribution import share_out
+from models.anomaly.continuing import State, arrays, put_back
 from models.anomaly.detector import Scores
 from models.anomaly.event_model import Assessor, EventModel, RandomBatches
 from models.anomaly.preparation import Preparation, Prepared
@@ -87,6 +88,10 @@ class TabularDetector:
                 f"from at least {self.least_anomalies} (does data.split.labels hide them?)"
             )
         self.preparation.fit(normal)
+        self._learn(telemetry, None)
+
+    def _learn(self, telemetry: Telemetry, known: EventModel | None) -> None:
+        """Train `known` on, or a new model, and calibrate; the preparation is ready."""
         prepared = self._prepare(telemetry)
         label = torch.from_numpy(telemetry.label.astype(np.int64))
         rows = torch.from_numpy(np.flatnonzero(telemetry.label != ANOMALOUS))
@@ -97,9 +102,7 @@ class TabularDetector:
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            self.model = self._model(
-                fields=self.preparation.width, context=self.preparation.context_width
-            )
+            self.model = known or self._new()
             self._train(self.model, prepared, label, torch.cat([learnt, anomalous]), held)
         model = self.model.cpu().eval()
         with torch.inference_mode():
@@ -109,6 +112,35 @@ class TabularDetector:
             raw = [model.assess(_rows(prepared, part)).raw for part in held.split(4096)]
             self.surprise.fit(torch.cat(raw).numpy())
             model.settle(_rows(prepared, rows))
+
+    def _new(self) -> EventModel:
+        return self._model(fields=self.preparation.width, context=self.preparation.context_width)
+
+    def state(self) -> State:
+        """See `models.anomaly.continuing`."""
+        return arrays(self.graph())
+
+    def restore(self, state: State) -> None:
+        """Be what gave this state; raises `ValueError` where it was another kind."""
+        for name, part in (("preparation", self.preparation), ("surprise", self.surprise)):
+            put_back(part, _of(state, name))
+        self.model = self._new()
+        put_back(self.model, _of(state, "model"))
+
+    def update(self, telemetry: Telemetry, memory: float) -> None:
+        """Move the normaliser, train on, calibrate anew; what is settled is so on these rows.
+
+        Raises:
+            TelemetryError: before `fit` or `restore`, or too few normal rows.
+        """
+        normal = telemetry.take(telemetry.label != ANOMALOUS)
+        if self.model is None or len(normal) < self.least_rows:
+            raise TelemetryError(
+                f"{len(normal)} normal rows and {'no' if self.model is None else 'a'} fitted "
+                f"detector; at least {self.least_rows} rows and a fitted one are needed to go on"
+            )
+        self.preparation.update(normal, memory)
+        self._learn(telemetry, self.model.train())
 
     def score(self, telemetry: Telemetry) -> Scores:
         """Raises `TelemetryError` before `fit`, and for other fields than those learnt."""
@@ -180,3 +212,7 @@ class EventGraph(nn.Module):
 
 def _rows(prepared: Prepared, rows: Tensor) -> Prepared:
     return Prepared(*(part[rows] for part in prepared))
+
+
+def _of(state: State, part: str) -> State:
+    return {n.removeprefix(f"{part}."): v for n, v in state.items() if n.startswith(f"{part}.")}

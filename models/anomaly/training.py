@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,19 @@ from omegaconf import DictConfig, OmegaConf
 from models.anomaly.detector import Detector, Scores
 from models.anomaly.evaluation import alarms, floors, ranking
 from models.anomaly.splits import Split
-from models.anomaly.telemetry import ANOMALOUS
+from models.anomaly.telemetry import ANOMALOUS, Telemetry
 from models.report import Report, conditions
 from models.training import prepare_process
 
 log = logging.getLogger(__name__)
 
 
-def train(cfg: DictConfig) -> dict[str, float]:
+def fit(detector: Detector, telemetry: Telemetry) -> None:
+    """How a detector learns unless somebody says otherwise."""
+    detector.fit(telemetry)
+
+
+def train(cfg: DictConfig, learn: Callable[[Detector, Telemetry], None] = fit) -> dict[str, float]:
     """Train, evaluate and export the detector that `cfg` describes; returns its metrics.
 
     Leaves in `cfg.output_dir`: config.yaml, metrics.json with the artifact's path, rejects.csv
@@ -46,7 +52,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     log.info("%d rows to learn from, %d held out, %d to test on", *counts)
     detector: Detector = instantiate(cfg.model)
     fit_started = time.perf_counter()
-    detector.fit(learnt)
+    learn(detector, learnt)
     fit_seconds = time.perf_counter() - fit_started
     normal_scores = detector.score(held_out).score[held_out.label != ANOMALOUS]
 
