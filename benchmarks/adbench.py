@@ -43,6 +43,7 @@ from scripts.entrypoint import entrypoint
 log = logging.getLogger(__name__)
 PEERS = ROOT / ".venv-peers-anomaly" / "bin" / "python"
 OURS = "millrace"
+Found = dict[str, dict[str, float]]
 
 
 def split_of(path: Path, cfg: DictConfig, seed: int) -> Split:
@@ -65,8 +66,8 @@ def ours(cfg: DictConfig, split: Split, seed: int) -> np.ndarray:
     return scores
 
 
-def run(cfg: DictConfig, path: Path, seed: int) -> dict[str, dict[str, float]]:
-    """AUROC and seconds of every detector on one file and seed."""
+def run(cfg: DictConfig, path: Path, seed: int, found: Found) -> Found:
+    """AUROC and seconds of every detector on one file and seed; those already found are kept."""
     split = split_of(path, cfg, seed)
     mean, deviation = split.train.values.mean(0), split.train.values.std(0)
     deviation[deviation == 0] = 1.0
@@ -76,18 +77,19 @@ def run(cfg: DictConfig, path: Path, seed: int) -> dict[str, dict[str, float]]:
         "5-NN": lambda: nearest(train, test, 5),
         "IsolationForest": lambda: isolation_forest(train, test, seed),
     }
-    found = {}
-    for name, score in detectors.items():
+    for name in detectors.keys() - found.keys():
         started = time.perf_counter()
-        auroc = ranking(split.test.label, score())["auroc"]
+        auroc = ranking(split.test.label, detectors[name]())["auroc"]
         found[name] = {"auroc": auroc, "seconds": time.perf_counter() - started}
-    if cfg.peers:
+    peers = [name for name in cfg.peers if name not in found]
+    if peers:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "split.npz"
             np.savez(file, train=train, test=test, label=split.test.label)
             script = str(ROOT / "benchmarks/peers/pyod_detectors.py")
-            found |= measure([str(PEERS), script, str(file), str(seed), *cfg.peers])
-    return found
+            found |= measure([str(PEERS), script, str(file), str(seed), *peers])
+    order = [*detectors, *(name for name in found if name not in detectors)]
+    return {name: found[name] for name in order}
 
 
 def draw(table: dict[str, dict[str, float]], path: Path) -> None:
@@ -119,16 +121,22 @@ def main(cfg: DictConfig) -> None:
     torch.set_num_threads(cfg.threads)
     paths = [p for p in find_all(cfg.path, ("*.npz",)) if not cfg.files or p.stem in cfg.files]
     kept = output / "rows.jsonl"
-    rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
-    done = {(row["file"], row["seed"]) for row in rows}
-    todo = [(seed, path) for seed in cfg.seeds for path in paths if (path.stem, seed) not in done]
-    for number, (seed, path) in enumerate(todo, 1):
-        row = {"file": path.stem, "seed": seed, "detectors": run(cfg, path, seed)}
-        rows.append(row)
-        with kept.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        shown = {n: round(100 * v["auroc"], 1) for n, v in row["detectors"].items()}
-        log.info("%d/%d %s, seed %d: %s", number, len(todo), path.stem, seed, shown)
+    lines = kept.read_text().splitlines() if kept.exists() else []
+    # A later line of a file and seed knows more.
+    done = {(row["file"], row["seed"]): row["detectors"] for row in map(json.loads, lines)}
+    wanted = {OURS, "5-NN", "IsolationForest", *cfg.peers}
+    tasks = [(seed, path) for seed in cfg.seeds for path in paths]
+    rows = []
+    for number, (seed, path) in enumerate(tasks, 1):
+        found = done.get((path.stem, seed), {})
+        if wanted - found.keys():
+            found = run(cfg, path, seed, dict(found))
+            with kept.open("a") as file:
+                line = {"file": path.stem, "seed": seed, "detectors": found}
+                file.write(json.dumps(line) + "\n")
+            shown = {name: round(100 * v["auroc"], 1) for name, v in found.items()}
+            log.info("%d/%d %s, seed %d: %s", number, len(tasks), path.stem, seed, shown)
+        rows.append({"file": path.stem, "detectors": found})
     report(rows, output, cfg)
 
 

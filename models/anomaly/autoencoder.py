@@ -126,6 +126,8 @@ class DenoisingAutoencoder(Autoencoder):
         noise: standard deviations of the noise on scaled values; each row of a batch draws one.
     """
 
+    noise: Tensor
+
     def __init__(
         self,
         *,
@@ -244,7 +246,7 @@ class MaskedAutoencoder(Autoencoder):
         """The last hidden layer, with nothing masked."""
         hidden = self.shown(torch.cat([x, context], dim=1)) + self.mask(torch.ones_like(x))
         layers_: Any = self.rest[1]
-        code: Tensor = layers_[:-1](torch.nn.functional.silu(hidden))
+        code: Tensor = layers_[:-1](nn.functional.silu(hidden))
         return code
 
     def expect(self, x: Tensor, context: Tensor) -> Tensor:
@@ -253,4 +255,5 @@ class MaskedAutoencoder(Autoencoder):
             [x * masks, context.expand(len(self.masks), -1, -1)], dim=2
         )  # [M, B, F + C]
         predicted = self.rest(self.shown(joined) + self.mask(masks))
-        return (predicted * (1 - masks)).sum(0)
+        expected: Tensor = (predicted * (1 - masks)).sum(0)
+        return expected
