@@ -1,24 +1,27 @@
-"""Send a day of the warehouse's events to the broker: `python scripts/produce.py rate=500`."""
+"""Send a day of the warehouse to the broker: `python scripts/produce.py rate=500`.
+
+With `task=anomaly` it is telemetry: `python scripts/produce.py task=anomaly rate=500 now=true`.
+"""
 
 import asyncio
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from pipelines.streaming.producer import produce, read_day
-from pipelines.streaming.source import Source
+from pipelines.streaming.producer import Days, produce
 from scripts.entrypoint import entrypoint
 
 log = logging.getLogger(__name__)
 
 
-async def run(cfg: DictConfig, source: Source) -> dict[str, float]:
-    rows = read_day(Path(cfg.data.reader.path), cfg.day, cfg.limit)
+async def run(cfg: DictConfig, source: Any, days: Days) -> dict[str, float]:
+    rows = days.read(Path(cfg.data.reader.path), cfg.day, cfg.limit)
     try:
-        reached = await produce(source, rows, cfg.rate, cfg.per_entry, cfg.now)
+        reached = await produce(source, days, rows, cfg.rate, cfg.per_entry, cfg.now)
     finally:
         await source.close()
     return {"events": len(rows), "events_per_s": round(reached, 1)}
@@ -30,7 +33,7 @@ def main(cfg: DictConfig) -> None:
     output = Path(cfg.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(cfg, output / "config.yaml", resolve=True)
-    report = asyncio.run(run(cfg, instantiate(cfg.stream.broker)))
+    report = asyncio.run(run(cfg, instantiate(cfg.stream.broker), instantiate(cfg.task.producer)))
     (output / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     log.info("%s to %s", report, cfg.task.stream)
 

@@ -112,6 +112,16 @@ def _durable(connection: object, record: object) -> None:
     cursor.close()
 
 
+def in_order(connection: sa.Connection, table: sa.Table) -> None:
+    """Before inserting into a table whose `sequence` readers follow: one writer at a time.
+
+    Otherwise a reader could see 7 before another transaction commits 6, and never look back. SQLite
+    has one writer anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text(f'LOCK TABLE "{table.name}" IN SHARE ROW EXCLUSIVE MODE'))
+
+
 def event_id(source: str, timestamp_us: int) -> str:
     """The id of an event that brings no `messageId`: one source measures once at a time."""
     return hashlib.sha256(f"{source}\0{timestamp_us}".encode()).hexdigest()[:32]

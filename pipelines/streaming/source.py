@@ -16,6 +16,10 @@ class BrokerError(ConnectionError):
     exit_code = 69  # EX_UNAVAILABLE
 
 
+class StreamFullError(BrokerError):
+    """So much waits that no more is accepted now."""
+
+
 class Entry(NamedTuple):
     """What a broker delivers at once: one message, or a list of them.
 

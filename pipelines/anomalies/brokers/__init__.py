@@ -1,0 +1,1 @@
+"""Brokers whose streams have partitions, read from positions that the store keeps."""

@@ -1,0 +1,1 @@
+"""Where windows become scores: in process, or by a model server."""
