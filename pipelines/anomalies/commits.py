@@ -94,11 +94,12 @@ class CommitStore:
                 told |= {"n": step.commit, "v": step.verdict}
                 if not connection.execute(self._moved, told).rowcount:
                     raise FencedError(partition)
-            connection.execute(
-                self._journal,
-                [{"partition": p, "commit": s.commit, "record": s.record}
-                 for p, s in commit.steps.items()],
-            )  # fmt: skip
+            if commit.steps:
+                connection.execute(
+                    self._journal,
+                    [{"partition": p, "commit": s.commit, "record": s.record}
+                     for p, s in commit.steps.items()],
+                )  # fmt: skip
             if commit.thresholds:
                 # In one order everywhere: two processors never wait for one another in a ring.
                 rows = sorted(commit.thresholds, key=lambda row: str(row["source"]))

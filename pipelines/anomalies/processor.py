@@ -195,6 +195,7 @@ class Processor:
                 await asyncio.to_thread(self.workload.change_model)
             except OUTAGES as error:
                 self._failed("store", error)
+        await self._insist("store", self._in_thread(self.workload.tell_thresholds, time.time()))
         await self._insist("store", self._in_thread(self.workload.land_due))
         if self._is_due("trim", self.pace.trim_s):
             positions = {p: h.position for p, h in self.workload.held.items()}

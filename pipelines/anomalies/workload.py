@@ -255,6 +255,14 @@ class Workload:
                 self._untold.clear()
             return
 
+    def tell_thresholds(self, now: float) -> None:
+        """Those that moved since they were last told, where no event brings a commit."""
+        if self._untold:
+            rows = self._thresholds(now)
+            if rows:
+                self._store.commit(Commit({}, rows))
+                self._untold.clear()
+
     def _thresholds(self, now: float) -> list[dict[str, Any]]:
         if now - self._told_at < self._thresholds_s and self._told_at != now:
             return []

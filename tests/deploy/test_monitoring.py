@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 import yaml
-from pipelines.anomalies.metrics import AnomalyMetrics
 
 from feature_repo.monitoring.gauges import every_gauge
 from pipelines.alerts.metrics import AlertMetrics
 from pipelines.anomalies.gauges import StoreGauges
+from pipelines.anomalies.metrics import AnomalyMetrics
 from serving.gateway.anomalies.metrics import AnomalyMetrics as AnomalyDoor
 from serving.gateway.metrics import GatewayMetrics
 from tests.conftest import ROOT

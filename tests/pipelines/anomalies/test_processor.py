@@ -242,7 +242,9 @@ async def test_verdicts_move_the_threshold_of_their_source_once_also_after_a_res
         await until(lambda: made._handled == 40, "all events")
         (alarm,) = [r for r in found(tmp_path) if r.fields["cpu"]["value"] == 500]
         assert threshold("s0") < alarm.score
-        before = threshold("s1")
+        bank, row = made.workload.analysis.bank, made.workload.analysis.sources.row
+        before = float(bank.current()[row["s1"]])
+        await until(lambda: threshold("s1") == before, "the threshold in the store")
         word = {"anomaly": alarm.id, "verdict": "dismissed", "who": "ann", "at": 1}
         with engine.begin() as connection:
             connection.execute(sa.insert(VERDICTS).values(word))
