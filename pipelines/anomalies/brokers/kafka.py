@@ -190,10 +190,15 @@ class KafkaBroker:
     @_named
     async def dead_letters(self, most: int) -> list[DeadLetter]:
         consumer = await self._replaying()
+        letters: list[DeadLetter] = []
         try:
-            wait = round(self._replay_wait_s * 1000)
-            found = await consumer.getmany(timeout_ms=wait, max_records=most)
-            return [read_dead_letter(r.value) for records in found.values() for r in records]
+            while len(letters) < most:  # partitions answer one after the other
+                wait = round(self._replay_wait_s * 1000)
+                found = await consumer.getmany(timeout_ms=wait, max_records=most - len(letters))
+                if not found:
+                    break
+                letters += [read_dead_letter(r.value) for rs in found.values() for r in rs]
+            return letters
         finally:
             await consumer.stop()
 
