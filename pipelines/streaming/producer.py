@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import time
@@ -103,7 +104,7 @@ async def produce(
     waiting = days.messages(rows, now)
     sent = 0
     while sent < len(rows):
-        found = [m for m, _ in zip(waiting, range(step * per_entry), strict=False)]
+        found = list(itertools.islice(waiting, step * per_entry))
         entries = [found[n : n + per_entry] for n in range(0, len(found), per_entry)]
         payloads = [json.dumps(e if per_entry > 1 else e[0]).encode() for e in entries]
         while True:
