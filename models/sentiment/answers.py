@@ -36,6 +36,11 @@ class Answer:
     outside: bool = False
     explanation: list[tuple[str, float]] | None = field(default=None)
 
+    def signed(self, classes: Sequence[str]) -> float:
+        """One number: the classes, from the worst at −1 to the best at 1, by their probability."""
+        places = np.linspace(-1, 1, len(classes))
+        return float(places @ [self.probabilities[name] for name in classes])
+
     def as_json(self) -> dict[str, Any]:
         content: dict[str, Any] = {
             "label": self.label,

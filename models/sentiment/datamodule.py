@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 from models.sentiment.buckets import LengthBuckets
 from models.sentiment.cleaning import Cleaner
 from models.sentiment.embeddings import Vectors
+from models.sentiment.review import read_review, reviewed
 from models.sentiment.splits import Split, duplicates_across
 from models.sentiment.text_reader import Reading, TextReader
 from models.sentiment.texts import Classes, TextError, Texts, texts_of
@@ -53,6 +54,7 @@ class TextsDataModule(lightning.LightningDataModule):
         duplicates: what to do with texts that lie in several splits: "report", or "drop" them
             from training and validation.
         language: ISO 639-1 code of the training texts; None: texts of any are welcome.
+        reviewed: a review file whose verdicts correct labels; see `label_errors`.
         teacher: called with this module, makes a `TransferSet` to train on instead.
         rejects: CSV for rows without a usable text or label.
         reports: folder for duplicates.csv.
@@ -75,6 +77,7 @@ class TextsDataModule(lightning.LightningDataModule):
         duplicates: str = "report",
         max_reject_share: float = 0.01,
         language: str | None = "en",
+        reviewed: str | None = None,
         teacher: Callable[..., Any] | None = None,
         seed: int = 0,
     ) -> None:
@@ -95,6 +98,7 @@ class TextsDataModule(lightning.LightningDataModule):
         self.duplicates = duplicates
         self.max_reject_share = max_reject_share
         self.language = language
+        self.reviewed = reviewed
         self.make_teacher = teacher
         self.seed = seed
         self._ready = False
@@ -109,6 +113,9 @@ class TextsDataModule(lightning.LightningDataModule):
             return
         self.texts, refused = texts_of(self.reader.read(), self.classes)
         self._set_aside(refused, len(self.texts))
+        if self.reviewed is not None:
+            verdicts = read_review(Path(self.reviewed), self.texts.classes)
+            self.texts = reviewed(self.texts, verdicts)
         self.split = self.splitter.split(self.texts)
         self._look_for_duplicates()
         known = [self.cleaner(self.texts.text[i]) for i in self.split.train]
