@@ -57,7 +57,7 @@ class Predictor:
         ]
         if explain:
             for text, answer in zip(texts, answers, strict=True):
-                answer.explanation = self._explain(text)
+                answer.explanation = self.explain(text)
         return answers
 
     def logits(self, texts: Sequence[str]) -> NDArray[np.float64]:
@@ -114,7 +114,7 @@ class Predictor:
             outside=bool(found and found.code != self.trained_language and found.probability > 0.9),
         )
 
-    def _explain(self, text: str) -> list[tuple[str, float]]:
+    def explain(self, text: str) -> list[tuple[str, float]]:
         """Occlusion: the leading class's probability, less what is left with a token unknown."""
         reader = self.reader
         tokens = reader.tokens(text)[: min(self.explained_tokens, reader.room)]
