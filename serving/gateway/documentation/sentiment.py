@@ -37,7 +37,7 @@ PATHS: dict[str, Any] = {
         "post": {
             "summary": "What texts say",
             "description": "One `text`, or many `texts`. Probabilities are calibrated; a text "
-            'whose leading class is not sure enough, or in which no word is known, is "unsure". Long '
+            'whose leading class is not sure enough, or without a known word, is "unsure". Long '
             "texts are read in pieces, to their end. Among several texts, one that cannot be "
             "judged has an `error` in its place.",
             "operationId": "judgeTexts",
