@@ -40,6 +40,7 @@ class BertNet(nn.Module):
         folder = encoder_folder(encoder)
         source = str(folder or encoder)
         shown = transformers_logging.get_verbosity()
+        transformers_logging.disable_progress_bar()
         transformers_logging.set_verbosity(logging.ERROR)
         try:
             # "eager" attention is the one that exports with any length.
@@ -56,6 +57,7 @@ class BertNet(nn.Module):
                 f"the tokenizer has {vocabulary} tokens, the encoder {encoder!r} knows "
                 f"{config.vocab_size}: they do not belong together"
             )
+        self.encoder.train()  # it comes in evaluation mode, without dropout
         self.layers = int(config.num_hidden_layers)
         self.max_length = int(config.max_position_embeddings)
         self.pooling = pooling

@@ -4,50 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-import onnx
 import polars as pl
 import pytest
-from onnx import TensorProto, helper
 
-from models import artifact
-from models.sentiment.cleaning import Cleaner
 from models.sentiment.predictor import Predictor
 from models.sentiment.scoring import TextScorer
-from models.sentiment.text_reader import TextReader
 from models.sentiment.texts import TextError
-from models.sentiment.tokenization import word_tokenizer
+from tests.serving.texts import make_classifier
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A graph that sums a weight of each word: "good" is 3 for, "bad" 3 against."""
-    folder = tmp_path_factory.mktemp("draft")
-    (folder / "assets").mkdir()
-    tokenizer = word_tokenizer(["good bad film"], size=10, min_count=1)
-    table = np.zeros((tokenizer.get_vocab_size(), 2), dtype=np.float32)
-    table[tokenizer.token_to_id("good")] = [0, 3]
-    table[tokenizer.token_to_id("bad")] = [3, 0]
-    nodes = [
-        helper.make_node("Gather", ["table", "ids"], ["rows"]),
-        helper.make_node("ReduceSum", ["rows", "axes"], ["logits"], keepdims=0),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "words",
-        [helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "time"])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])],
-        [onnx.numpy_helper.from_array(table, "table"),
-         onnx.numpy_helper.from_array(np.array([1], dtype=np.int64), "axes")],
-    )  # fmt: skip
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    onnx.save(made, folder / "model.onnx")
-    reader = TextReader(Cleaner(["html_tags", "lowercase", "spaces"]), tokenizer, 8)
-    reader.save(
-        folder / "assets", classes=["negative", "positive"], abstain_below=0.6, language=None
-    )
-    signature = artifact.Signature("sentiment", "1", "sentiment", (), (), 18)
-    return artifact.write(folder, tmp_path_factory.mktemp("artifacts"), signature).path
+    return make_classifier(tmp_path_factory.mktemp("classifier"))
 
 
 def scorer(model: Path, rows: int = 2) -> TextScorer:
@@ -67,7 +35,7 @@ def test_every_row_gets_its_answer(kind: str, model: Path, tmp_path: Path) -> No
     assert answered["predicted"].to_list() == ["positive", "negative", None, "unsure", "unsure"]
     assert answered["reason"][2] == "None is no text"
     assert answered["sentiment"][0] == pytest.approx(-answered["sentiment"][1])
-    assert answered["model_version"].unique().to_list() == ["1"]
+    assert answered["model_version"].unique().to_list() == ["20260101-000000-000"]
     assert not goal.with_name("out.parquet.parts").exists()
 
 
