@@ -20,10 +20,8 @@ pytestmark = pytest.mark.services
 def config(
     torchserve: RunningTorchServe, classifier: Path, features: Path, tmp_path: Path
 ) -> DictConfig:
-    cfg = gateway_config(
-        None, features, torchserve.server.ports.inference, tmp_path,
-        "gateway.max_body_bytes=16777216",
-    )  # fmt: skip
+    cfg = gateway_config(None, features, torchserve.server.ports.inference, tmp_path)
+    cfg.max_body_bytes = 16_777_216  # as shipped
     cfg.artifacts.sentiment = str(classifier)
     cfg.torchserve.key_file = str(torchserve.server.tokens.path)
     cfg.torchserve.management_url = torchserve.server.management_url
