@@ -97,19 +97,29 @@ def history(root: Path, name: str) -> list[Change]:
     return changes
 
 
-def promote(root: Path, name: str, version: str, why: str, who: str) -> Path:
+def promote(
+    root: Path, name: str, version: str, why: str, who: str, instead_of: str | None = None
+) -> Path:
     """Put a version in force; returns its folder. Every file of it is checked first.
 
     The version that was in force stays on disk and is what `rollback` goes back to. Promoting what
     is in force already changes nothing.
 
+    Args:
+        instead_of: the version that it was compared with; None: whichever is in force.
+
     Raises:
-        ChampionError: no such version.
+        ChampionError: no such version, or `instead_of` is no longer in force.
         ArtifactError: a file of it is missing or changed.
     """
     with locked(root, name):
         folder = _whole(root, name, version)
         changes = history(root, name)
+        if instead_of is not None and champion(root, name).name != instead_of:
+            raise ChampionError(
+                f"{_record(root, name)}: {champion(root, name).name} is in force by now, but "
+                f"{version} was compared with {instead_of}; compare again, or promote it by hand"
+            )
         if not changes or changes[-1].version != version:
             _write(root, name, [*changes, Change(version, _now(), why, who)])
         return folder

@@ -50,7 +50,7 @@ def export_onnx(
     """
     axes = {name: torch.export.Dim(name) for d in dynamic.values() for name in d.values()}
     shapes = tuple({i: axes[n] for i, n in dynamic[name].items()} for name in example)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
         # The exporter warns of its own internals and prints its progress; errors still raise.
         warnings.simplefilter("ignore")
         program = torch.onnx.export(

@@ -1,8 +1,9 @@
 """Train, measure and export a model: `python scripts/train.py experiment=… data=… data.path=…`."""
 
+import pytorch_lightning  # noqa: F401  its import sets log levels; Hydra has the last word
+from hydra.utils import get_method
 from omegaconf import DictConfig
 
-from models.training import train
 from scripts.entrypoint import entrypoint
 from scripts.trained_on import name_features
 
@@ -11,7 +12,7 @@ from scripts.trained_on import name_features
 def main(cfg: DictConfig) -> float | None:
     """Run the training; the value returned is what a sweep optimises."""
     name_features(cfg.export)
-    metrics = train(cfg)
+    metrics: dict[str, float] = get_method(cfg.trained_by)(cfg)
     return metrics.get(cfg.objective)
 
 

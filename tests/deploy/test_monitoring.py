@@ -9,10 +9,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 import yaml
+from pipelines.anomalies.metrics import AnomalyMetrics
 
 from feature_repo.monitoring.gauges import every_gauge
 from pipelines.alerts.metrics import AlertMetrics
+from pipelines.anomalies.gauges import StoreGauges
+from serving.gateway.anomalies.metrics import AnomalyMetrics as AnomalyDoor
 from serving.gateway.metrics import GatewayMetrics
 from tests.conftest import ROOT
 
@@ -49,12 +53,18 @@ def test_prometheus_accepts_and_the_rules_fire(promtool: str, arguments: tuple[s
 
 
 def exported() -> set[str]:
-    """Every series name that the gateway, the feature monitor, the stream and the alerts give."""
+    """Every series name that the gateway, the monitor, the processors and the alerts can give."""
+    gateway = GatewayMetrics().registry
+    AnomalyDoor(gateway)
+    store = StoreGauges(sa.create_engine("sqlite://"))
     names = set()
-    anomaly = pytest.importorskip("pipelines.anomalies.metrics")
-    made = (GatewayMetrics(), AlertMetrics(), anomaly.AnomalyMetrics())
-    families = [family for metrics in made for family in metrics.registry.collect()]
-    for family in (*families, *every_gauge()):
+    for family in (
+        *gateway.collect(),
+        *every_gauge(),
+        *AnomalyMetrics().registry.collect(),
+        *AlertMetrics().registry.collect(),
+        *store.describe(),
+    ):
         endings = {
             "counter": ("_total", "_created"),
             "histogram": ("_bucket", "_sum", "_count", "_created"),
@@ -103,6 +113,24 @@ def test_the_feature_dashboard_watches_every_measure() -> None:
         "missing_online_ratio",
     ):
         assert f"millrace_feature_{name}" in queries, name
+
+
+def test_the_anomaly_dashboard_watches_speed_quality_and_delivery() -> None:
+    dashboard = json.loads((DEPLOY / "grafana" / "dashboards" / "anomalies.json").read_text())
+    queries = " ".join(t["expr"] for p in dashboard["panels"] for t in p["targets"])
+    for name in (
+        "anomaly_events_total",
+        "anomaly_anomalies_total",
+        "anomaly_delay_seconds_bucket",
+        "anomaly_status",
+        "anomaly_threshold",
+        "anomaly_precision",
+        "alert_notifications_total",
+    ):
+        assert f"millrace_{name}" in queries, name
+    assert 'result="to_review"' in queries
+    places = {(p["gridPos"]["x"], p["gridPos"]["y"]) for p in dashboard["panels"]}
+    assert len(places) == len(dashboard["panels"])
 
 
 def test_rules_tolerate_what_the_monitor_tolerates() -> None:

@@ -12,7 +12,7 @@ TIME_UNITS = get_args(TimeUnit)
 
 _PER_SECOND = {"s": 1_000_000, "ms": 1_000, "us": 1}
 # Microseconds of the years 1900 and 2200: beyond them a number is in another unit, or not a time.
-_EARLIEST, _LATEST = -2_208_988_800_000_000, 7_258_118_400_000_000
+EARLIEST, LATEST = -2_208_988_800_000_000, 7_258_118_400_000_000
 
 
 def fields(width: int, separator: str) -> tuple[pl.Expr, pl.Expr]:
@@ -51,8 +51,8 @@ def interactions(
         frame = frame.with_columns(number.alias("number"))
         checks.append((~pl.col("number").is_finite().fill_null(False), "rating is not a number"))
     if time is not None:
-        frame = frame.with_columns(_microseconds(time).alias("time"))
-        sane = pl.col("time").is_between(_EARLIEST, _LATEST).fill_null(False)
+        frame = frame.with_columns(microseconds(time).alias("time"))
+        sane = pl.col("time").is_between(EARLIEST, LATEST).fill_null(False)
         checks.append((~sane, f"bad time (expected {'ISO 8601' if time == 'iso' else time})"))
     reason: pl.Expr = pl.lit(None, dtype=pl.String)
     for condition, text in reversed(checks):
@@ -69,7 +69,8 @@ def interactions(
     )
 
 
-def _microseconds(unit: TimeUnit) -> pl.Expr:
+def microseconds(unit: TimeUnit) -> pl.Expr:
+    """Column `timestamp` as microseconds since 1970 UTC; null where it is no time."""
     column = pl.col("timestamp")
     if unit == "iso":
         return _iso(column.cast(pl.String)).dt.epoch("us")

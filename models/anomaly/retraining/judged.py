@@ -1,0 +1,118 @@
+"""Telemetry with people's verdicts as labels."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import polars as pl
+
+from models.anomaly.telemetry import ANOMALOUS, NORMAL, Telemetry
+
+log = logging.getLogger(__name__)
+
+# As the `labels` table says it.
+_MEANING = {"confirmed": ANOMALOUS, "dismissed": NORMAL}
+
+
+class Reader(Protocol):
+    def read(self) -> Telemetry: ...
+
+
+class LabelCounts(NamedTuple):
+    """What became of the verdicts.
+
+    Args:
+        matched: a row of telemetry has the label.
+        restored: the telemetry is gone; the row was put back from the values that the stream saw.
+        lost: the telemetry is gone and the verdict has none of the fields: nothing to learn.
+    """
+
+    matched: int = 0
+    restored: int = 0
+    lost: int = 0
+
+
+@dataclass
+class JudgedReader:
+    """Telemetry of another reader; rows that somebody judged are labelled.
+
+    Verdicts win over labels that the reader gives. A verdict finds its row by source and second:
+    where a source has several rows in that second, all of them are labelled.
+
+    Args:
+        reader: gives the telemetry.
+        labels: folder of the warehouse's `labels` table; absent or empty: nobody judged.
+        restore: put judged events back whose telemetry is gone.
+    """
+
+    reader: Reader
+    labels: str | Path
+    restore: bool = True
+    counts: LabelCounts = field(default=LabelCounts(), init=False)
+
+    def read(self) -> Telemetry:
+        telemetry = self.reader.read()
+        files = sorted(Path(self.labels).glob("**/*.parquet"))
+        if not files:
+            log.info("%s: no verdicts", self.labels)
+            return telemetry
+        table = pl.concat(
+            [pl.read_parquet(f, hive_partitioning=False) for f in files]
+        ).with_columns(
+            pl.col("timestamp").dt.epoch("s").alias("second"),
+            pl.col("verdict").replace_strict(_MEANING, return_dtype=pl.Int8).alias("label"),
+        )
+        rows = pl.DataFrame(
+            {
+                "source": np.asarray(telemetry.sources)[telemetry.source],
+                "second": telemetry.time,
+                "row": np.arange(len(telemetry)),
+            }
+        )
+        # Where two verdicts speak of one second, the later event's counts.
+        met = table.sort("timestamp").join(rows, on=["source", "second"], how="inner")
+        label = telemetry.label.copy()
+        label[met["row"].to_numpy()] = met["label"].to_numpy()
+        gone = table.join(rows, on=["source", "second"], how="anti")
+        labelled = Telemetry(
+            telemetry.fields,
+            telemetry.values,
+            telemetry.time,
+            telemetry.source,
+            telemetry.sources,
+            label,
+        )
+        values = _values(gone, telemetry.fields)
+        there = ~np.isnan(values).all(axis=1)
+        if not self.restore:
+            there[:] = False
+        self.counts = LabelCounts(
+            met["id"].n_unique(), int(there.sum()), len(gone) - int(there.sum())
+        )
+        log.info("verdicts: %d matched, %d restored, %d lost", *self.counts)
+        return _joined(labelled, gone.filter(there), values[there]) if there.any() else labelled
+
+
+def _values(gone: pl.DataFrame, fields: tuple[str, ...]) -> np.ndarray:
+    """[N, F] as the stream saw them; NaN: missing, or a field that it did not have."""
+    values = np.full((len(gone), len(fields)), np.nan, dtype=np.float32)
+    column = {name: i for i, name in enumerate(fields)}
+    for row, parts in enumerate(gone["fields"].to_list()):
+        for part in parts:
+            if part["name"] in column and part["value"] is not None:
+                values[row, column[part["name"]]] = part["value"]
+    return values
+
+
+def _joined(telemetry: Telemetry, gone: pl.DataFrame, values: np.ndarray) -> Telemetry:
+    return Telemetry.of(
+        np.concatenate([telemetry.values, values]),
+        telemetry.fields,
+        np.concatenate([telemetry.time, gone["second"].to_numpy()]),
+        [*np.asarray(telemetry.sources)[telemetry.source].tolist(), *gone["source"].to_list()],
+        np.concatenate([telemetry.label, gone["label"].to_numpy()]),
+    )

@@ -1,0 +1,1 @@
+"""An HTML report of what a stream found: scores, incidents, reasons, precision, delay."""
