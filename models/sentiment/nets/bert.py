@@ -40,7 +40,7 @@ class BertNet(nn.Module):
         folder = encoder_folder(encoder)
         source = str(folder or encoder)
         shown = transformers_logging.get_verbosity()
-        transformers_logging.disable_progress_bar()
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         transformers_logging.set_verbosity(logging.ERROR)
         try:
             # "eager" attention is the one that exports with any length.
