@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 
 import pytorch_lightning as pl
 
@@ -11,7 +12,14 @@ log = logging.getLogger(__name__)
 
 
 class EpochLines(pl.Callback):
-    """Log one line after each epoch: loss, validation metrics, seconds, what is left at most."""
+    """Log one line after each epoch: loss, validation metrics, seconds, what is left at most.
+
+    Args:
+        metrics: validation metrics to name beside the training loss.
+    """
+
+    def __init__(self, metrics: Sequence[str] = ("val_hit_rate@10", "val_ndcg@10")) -> None:
+        self.metrics = metrics
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.started = time.perf_counter()
@@ -23,7 +31,7 @@ class EpochLines(pl.Callback):
         metrics = trainer.callback_metrics
         shown = [
             f"{name} {float(metrics[name]):.4f}"
-            for name in ("train_loss_epoch", "val_hit_rate@10", "val_ndcg@10")
+            for name in ("train_loss_epoch", *self.metrics)
             if name in metrics
         ]
         epoch = trainer.current_epoch + 1

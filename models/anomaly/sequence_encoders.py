@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.anomaly.packed_lstm import PackedLSTM
+from models.recurrent import Recurrent as RecurrentLayer
 
 
 class Recurrent(nn.Module):
@@ -25,7 +25,7 @@ class Recurrent(nn.Module):
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
-        self.lstm = PackedLSTM(inputs, width)
+        self.lstm = RecurrentLayer("lstm", inputs, width)
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
         """x [B, T, D], valid [B, T] → [B, width]."""
@@ -34,7 +34,9 @@ class Recurrent(nn.Module):
         # Sequences go to the front: their first event at step 0.
         start = (steps - length)[:, None] + torch.arange(steps, device=x.device)
         place = torch.remainder(start, steps)[:, :, None].expand_as(x)
-        return torch.as_tensor(self.lstm(x.gather(1, place), length))
+        states = self.lstm(x.gather(1, place), length)  # [B, T, width]
+        last = (length - 1)[:, None, None].expand(-1, 1, states.shape[-1])
+        return torch.as_tensor(states.gather(1, last).squeeze(1))
 
 
 class Convolutional(nn.Module):

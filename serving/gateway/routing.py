@@ -18,6 +18,7 @@ from serving.gateway.features.pushing import PushRoutes
 from serving.gateway.features.reading import ReadRoutes
 from serving.gateway.features.registry import RegistryRoutes
 from serving.gateway.routes import Routes
+from serving.gateway.sentiment.routes import SentimentRoutes
 from serving.gateway.state import GatewayState
 
 READ, WRITE, MANAGE = Permission.READ, Permission.WRITE, Permission.MANAGE
@@ -52,6 +53,9 @@ def routes(state: GatewayState) -> Iterator[Route]:
         guarded += _recommendations(general)
     if state.anomalies is not None:
         guarded += _anomalies(state.anomalies)
+    if state.sentiment is not None:
+        own = SentimentRoutes(state.sentiment)
+        guarded.append(Guarded("POST", "/v1/sentiment", READ, "sentiment", own.post))
     for route in guarded:
         handler = state.gate.guarded(route.permission, route.action, route.handler, route.path)
         yield Route(route.method, route.path, handler)

@@ -28,6 +28,7 @@ from serving.gateway.prediction_log import PredictionLog
 from serving.gateway.questions import Limits
 from serving.gateway.ranking import Ranking
 from serving.gateway.recommender import Recommender
+from serving.gateway.sentiment.service import Sentiment, SentimentLimits
 from serving.gateway.torchserve import TorchServeClient
 from serving.gateway.user_features import UserFeatures
 
@@ -66,6 +67,9 @@ class GatewayState:
         self.anomalies: Anomalies | None = None
         if config.artifacts.anomaly is not None:
             self._serve_anomalies(config)
+        self.sentiment: Sentiment | None = None
+        if config.artifacts.sentiment is not None:
+            self._serve_sentiment(config)
         self.recommender: Recommender | None = None
         if config.artifacts.recommender is not None:
             self._serve_recommender(config)
@@ -77,6 +81,15 @@ class GatewayState:
         self.version = loaded.signature.version
         breaker = Breaker(config.breaker.failures, config.breaker.open_s)
         self.anomalies = Anomalies(config.anomalies, loaded, self.torchserve, breaker, self.metrics)
+
+    def _serve_sentiment(self, config: DictConfig) -> None:
+        """What judging texts needs."""
+        assert self.torchserve is not None, "there is an artifact"
+        loaded = artifact.load(Path(config.artifacts.sentiment))
+        self.version = loaded.signature.version
+        breaker = Breaker(config.breaker.failures, config.breaker.open_s)
+        limits: SentimentLimits = instantiate(config.sentiment)
+        self.sentiment = Sentiment(loaded, self.torchserve, breaker, self.metrics, limits)
 
     def _serve_recommender(self, config: DictConfig) -> None:
         """What recommendations need."""
@@ -124,13 +137,15 @@ class GatewayState:
             log.warning("model %s: %s", name, difference)
 
     @property
-    def models(self) -> dict[str, Recommender | Scorer]:
+    def models(self) -> dict[str, Recommender | Scorer | Sentiment]:
         """What answers from a model, by its use."""
-        found: dict[str, Recommender | Scorer] = {}
+        found: dict[str, Recommender | Scorer | Sentiment] = {}
         if self.recommender is not None:
             found["recommender"] = self.recommender
         if self.anomalies is not None:
             found["anomaly"] = self.anomalies.scorer
+        if self.sentiment is not None:
+            found["sentiment"] = self.sentiment
         return found
 
     async def open(self) -> None:

@@ -61,20 +61,26 @@ class TorchServeClient:
         if self._session is not None:
             await self._session.close()
 
-    async def predict(self, model: str, instances: Sequence[Any]) -> list[dict[str, Any]]:
+    async def predict(
+        self, model: str, instances: Sequence[Any], timeout_s: float | None = None
+    ) -> list[dict[str, Any]]:
         """The model's answers in order; one that was refused is `{"error": {status, detail}}`.
+
+        Args:
+            timeout_s: for this round trip, where the client's own does not fit.
 
         Raises:
             ModelUnavailableError: no connection, no token, time-out, or no such answers.
         """
         url = f"{self.url}/predictions/{model}"
         body = orjson.dumps({"instances": instances})
-        status, answer = await self._post(url, body)
+        timeout = self.timeout if timeout_s is None else aiohttp.ClientTimeout(total=timeout_s)
+        status, answer = await self._post(url, body, timeout)
         if status in (400, 401, 403) and b"InvalidKeyException" in answer:
             self.tokens.forget()  # TorchServe restarted or renewed: its file has other keys now
-            status, answer = await self._post(url, body)
+            status, answer = await self._post(url, body, timeout)
         # A lone instance that is refused gives its own status to the whole answer.
-        if status != 200 and not (status in (400, 422) and len(instances) == 1):
+        if status != 200 and not (status in (400, 413, 422) and len(instances) == 1):
             raise ModelUnavailableError(f"TorchServe answered {status}: {answer[:200]!r}")
         try:
             predictions: list[dict[str, Any]] = orjson.loads(answer)["predictions"]
@@ -84,14 +90,18 @@ class TorchServeClient:
             raise ModelUnavailableError(f"{len(predictions)} answers to {len(instances)} questions")
         return predictions
 
-    async def _post(self, url: str, body: bytes) -> tuple[int, bytes]:
+    async def _post(
+        self, url: str, body: bytes, timeout: aiohttp.ClientTimeout
+    ) -> tuple[int, bytes]:
         assert self._session is not None, "open() comes first"
         try:
             headers = {
                 "Authorization": f"Bearer {self.tokens.inference_key()}",
                 "Content-Type": "application/json",
             }
-            async with self._session.post(url, data=body, headers=headers) as answer:
+            async with self._session.post(
+                url, data=body, headers=headers, timeout=timeout
+            ) as answer:
                 return answer.status, await answer.read()
         except (aiohttp.ClientError, TimeoutError, TokenError, OSError) as error:
             raise ModelUnavailableError(f"{type(error).__name__}: {error}") from error

@@ -2,8 +2,9 @@
 
 TorchServe's own base handler takes every core for every worker and cannot call a session; this one
 reads providers, threads, spinning and warm-up from the `handler` section of `model-config.yaml`.
-All instances of all requests that TorchServe batched run in one call of the session. A bad instance
-gets its own error and its neighbours their answers.
+All instances of all requests that TorchServe batched are answered together. A bad instance gets its
+own error and its neighbours their answers. On CUDA, a graph in half precision is taken where the
+artifact brings one.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from models import artifact
 from serving.torchserve.codecs import CODECS, Codec, InstanceError
 
 log = logging.getLogger(__name__)
+
+HALF = "model.fp16.onnx"
 
 
 class OnnxHandler:
@@ -94,8 +97,7 @@ class OnnxHandler:
     def _run(self, queries: list[Any]) -> list[dict[str, Any]]:
         if not queries:
             return []
-        outputs = self.session.run(self.outputs, self.codec.encode(queries))
-        return self.codec.decode(outputs, queries)
+        return self.codec.answer(lambda feed: self.session.run(self.outputs, feed), queries)
 
     def _body(self, predictions: list[dict[str, Any]]) -> bytes:
         signature = self.artifact.signature
@@ -125,7 +127,13 @@ class OnnxHandler:
             else name
             for name in settings["providers"]
         ]
-        return onnxruntime.InferenceSession(str(self.artifact.model), options, providers=providers)
+        graph = self.artifact.model
+        if (
+            settings["providers"][0] == "CUDAExecutionProvider"
+            and HALF in self.artifact.signature.files
+        ):
+            graph = self.artifact.path / HALF
+        return onnxruntime.InferenceSession(str(graph), options, providers=providers)
 
     def _warm_up(self, widths: list[int]) -> None:
         """Run real shapes before the worker reports ready: the first request pays nothing."""

@@ -23,6 +23,7 @@ from serving.torchserve.archive import archive
 from serving.torchserve.server import Ports, TorchServe
 from tests.feature_repo.stores import materialization
 from tests.serving.detectors import make_detector
+from tests.serving.texts import make_classifier
 
 N_ITEMS, K, HISTORY = 50, 10, 20
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -140,6 +141,12 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_detector(tmp_path_factory.mktemp("detector"), window=2)
 
 
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Knows three words."""
+    return make_classifier(tmp_path_factory.mktemp("classifier"))
+
+
 def start_torchserve(
     folder: Path, artifacts: Path | list[Path], settings: dict[str, object], **properties: str
 ) -> tuple[TorchServe, Service]:
@@ -176,11 +183,14 @@ def torchserve(
     tmp_path_factory: pytest.TempPathFactory,
     tiny_artifact: Path,
     detector: Path,
+    classifier: Path,
     handler_settings: dict[str, object],
 ) -> Iterator[RunningTorchServe]:
-    """Both models in one server."""
+    """All models in one server."""
     server, service = start_torchserve(
-        tmp_path_factory.mktemp("torchserve"), [tiny_artifact, detector], handler_settings
+        tmp_path_factory.mktemp("torchserve"),
+        [tiny_artifact, detector, classifier],
+        handler_settings,
     )
     with Supervisor([service], startup_timeout=180) as supervisor:
         yield RunningTorchServe(server, supervisor)

@@ -12,11 +12,12 @@ from serving.gateway.documentation import (
     features,
     operations,
     recommendations,
+    sentiment,
     telemetry,
 )
 from serving.gateway.documentation.parts import PROBLEM, SECURITY_SCHEMES
 
-_GUARDED = (recommendations, anomalies, telemetry, features, feast, access)
+_GUARDED = (recommendations, anomalies, telemetry, sentiment, features, feast, access)
 
 
 def documented(paths: Collection[str]) -> dict[str, Any]:

@@ -1,25 +1,23 @@
 """What stands between JSON and tensors: one codec a task, named by the artifact's signature.
 
 A codec has `example(width)`, inputs to warm the session up with; `check(instance)`, which raises
-`InstanceError` for what it cannot answer; `encode(instances)`, all of them as input arrays; and
-`decode(outputs, instances)`, one JSON-able answer each, or an `InstanceError`'s JSON for what the
-graph could not answer.
+`InstanceError` for what it cannot answer; and `answer(run, instances)`, which puts instances
+through the graph and gives one JSON-able answer each, or an `InstanceError`'s JSON for what the
+graph could not answer. Most do it in one run: see `one_run.py`.
 """
 
 from __future__ import annotations
 
 from typing import Any, Protocol
 
-import numpy as np
-
 from models.artifact import Artifact
 from serving.torchserve.codecs.anomaly import AnomalyCodec
 from serving.torchserve.codecs.errors import InstanceError
+from serving.torchserve.codecs.one_run import Arrays, Run
 from serving.torchserve.codecs.recommendation import RecommendationCodec
+from serving.torchserve.codecs.sentiment import SentimentCodec
 
 __all__ = ["CODECS", "Codec", "InstanceError"]
-
-Arrays = dict[str, np.ndarray]
 
 
 class Codec(Protocol):
@@ -31,12 +29,11 @@ class Codec(Protocol):
 
     def check(self, instance: Any) -> Any: ...
 
-    def encode(self, instances: list[Any]) -> Arrays: ...
-
-    def decode(self, outputs: list[np.ndarray], instances: list[Any]) -> list[dict[str, Any]]: ...
+    def answer(self, run: Run, instances: list[Any]) -> list[dict[str, Any]]: ...
 
 
 CODECS: dict[str, type[Codec]] = {
     "anomaly": AnomalyCodec,
     "recommendation": RecommendationCodec,
+    "sentiment": SentimentCodec,
 }

@@ -12,6 +12,7 @@ import numpy as np
 
 from models.artifact import Artifact
 from serving.torchserve.codecs.errors import InstanceError
+from serving.torchserve.codecs.one_run import OneRun
 
 _LARGEST = float(np.finfo(np.float32).max)  # the graph's numbers
 _TIME = "seconds since 1970 UTC, or an ISO 8601 time with a zone such as 2026-01-31T12:00:00Z"
@@ -32,7 +33,7 @@ class Window:
     ignored: list[str]
 
 
-class AnomalyCodec:
+class AnomalyCodec(OneRun):
     """Instances `{"values": {field: number | null} | [such objects], "time": seconds | ISO}`.
 
     A field that is missing or null is imputed inside the graph and named in the answer; a field

@@ -9,6 +9,7 @@ import numpy as np
 
 from models.artifact import Artifact
 from serving.torchserve.codecs.errors import InstanceError
+from serving.torchserve.codecs.one_run import OneRun
 
 DROPPED = -1e30  # scores at or below this mark masked items: fewer candidates than places
 
@@ -23,7 +24,7 @@ class Query:
     unknown: int
 
 
-class RecommendationCodec:
+class RecommendationCodec(OneRun):
     """Instances `{"history": [id, …], "seen": [id, …]?, "k": n?}`, most recent item last."""
 
     def __init__(self, artifact: Artifact) -> None:

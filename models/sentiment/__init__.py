@@ -1,0 +1,1 @@
+"""Sentiment: raw text in, calibrated probabilities and an honest "unsure" out."""

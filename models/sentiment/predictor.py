@@ -1,0 +1,129 @@
+"""A sentiment artifact that answers: serving, batch scoring, distillation and tests all use this.
+
+Limits: needs onnxruntime's session from its caller; neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.artifact import Artifact
+from models.sentiment.answers import UNSURE, Answer, pooled, softmax
+from models.sentiment.language import detect
+from models.sentiment.text_reader import Reading, TextReader
+
+Run = Callable[[Mapping[str, NDArray[np.generic]]], Sequence[NDArray[np.generic]]]
+
+
+class Predictor:
+    """Answers texts.
+
+    Args:
+        run: the graph: {"ids": [B, T] int64, 0-padded} → [logits [B, C]].
+        batch_tokens: padded tokens of one run of the graph; batches hold texts of like length.
+        explained_tokens: tokens of a text that are explained; the rest is not.
+    """
+
+    def __init__(
+        self, artifact: Artifact, run: Run, batch_tokens: int = 4096, explained_tokens: int = 128
+    ) -> None:
+        self.reader = TextReader.of(artifact)
+        settings = artifact.read_asset("reading.json")
+        self.classes: list[str] = settings["classes"]
+        self.abstain_below: float = settings["abstain_below"]
+        self.trained_language: str | None = settings["language"]
+        self.run = run
+        self.batch_tokens = batch_tokens
+        self.explained_tokens = explained_tokens
+
+    def answers(
+        self, texts: Sequence[str], explain: bool = False, languages: bool = True
+    ) -> list[Answer]:
+        """One answer a text, in order.
+
+        Args:
+            explain: also say how much each token moves the leading class's probability, by leaving
+                it unknown; costs a run for each token.
+            languages: detect them.
+        """
+        readings = self.reader.read(texts)
+        probabilities = softmax(self._logits(readings))
+        answers = [
+            self._answer(text, reading, row, languages)
+            for text, reading, row in zip(texts, readings, probabilities, strict=True)
+        ]
+        if explain:
+            for text, answer in zip(texts, answers, strict=True):
+                answer.explanation = self.explain(text)
+        return answers
+
+    def logits(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """[N, C], calibrated; of a text's pieces, the mean weighted by their words."""
+        return self._logits(self.reader.read(texts))
+
+    def _logits(self, readings: Sequence[Reading]) -> NDArray[np.float64]:
+        pieces = [piece for reading in readings for piece in reading.pieces]
+        sizes = [size for reading in readings for size in reading.sizes]
+        owner = [i for i, reading in enumerate(readings) for _ in reading.pieces]
+        return pooled(self._run_sorted(pieces), owner, sizes, len(readings))
+
+    def _run_sorted(self, pieces: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+        answer = np.zeros((len(pieces), len(self.classes)))
+        for rows in self._batches([len(p) for p in pieces]):
+            width = max(1, len(pieces[rows[-1]]))
+            ids = np.zeros((len(rows), width), dtype=np.int64)
+            for target, row in zip(ids, rows, strict=True):
+                target[: len(pieces[row])] = pieces[row]
+            answer[rows] = self.run({"ids": ids})[0]
+        return answer
+
+    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Rows sorted by length, as many together as `batch_tokens` padded tokens allow."""
+        batch: list[int] = []
+        for row in np.argsort(lengths, kind="stable").tolist():
+            if batch and (len(batch) + 1) * max(1, lengths[row]) > self.batch_tokens:
+                yield batch
+                batch = []
+            batch.append(row)
+        if batch:
+            yield batch
+
+    def _answer(
+        self, text: str, reading: Reading, probabilities: NDArray[np.float64], languages: bool
+    ) -> Answer:
+        reason = None
+        if not sum(reading.sizes):
+            reason = "no text is left after cleaning"
+        elif not reading.known:
+            reason = "none of its words is known to the model"
+        if reason is not None:
+            probabilities = np.full(len(self.classes), 1 / len(self.classes))
+        elif probabilities.max() < self.abstain_below:
+            reason = f"the leading class has less than {self.abstain_below:.2f}"
+        found = detect(text) if languages and self.trained_language else None
+        return Answer(
+            label=UNSURE if reason else self.classes[int(probabilities.argmax())],
+            probabilities=dict(zip(self.classes, probabilities.tolist(), strict=True)),
+            abstained=reason is not None,
+            reason=reason,
+            pieces=len(reading.pieces),
+            language=found.code if found else None,
+            outside=bool(found and found.code != self.trained_language and found.probability > 0.9),
+        )
+
+    def explain(self, text: str) -> list[tuple[str, float]]:
+        """Occlusion: the leading class's probability, less what is left with a token unknown."""
+        reader = self.reader
+        tokens = reader.tokens(text)[: min(self.explained_tokens, reader.room)]
+        if not tokens:
+            return []
+        ids = [i for i, _ in tokens]
+        rows = [ids, *([*ids[:i], reader.unknown, *ids[i + 1 :]] for i in range(len(ids)))]
+        whole = [[*reader.before, *row, *reader.after] for row in rows]
+        probabilities = softmax(self._run_sorted(whole))
+        leading = int(probabilities[0].argmax())
+        effects = probabilities[0, leading] - probabilities[1:, leading]
+        return list(zip([token for _, token in tokens], effects.tolist(), strict=True))

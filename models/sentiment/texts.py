@@ -1,0 +1,140 @@
+"""Labelled texts, and how raw labels become classes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+
+class TextError(ValueError):
+    """Texts or labels that cannot be learnt from; the message names the place and the value."""
+
+    exit_code = 65  # EX_DATAERR
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts in the order in which they were read.
+
+    Args:
+        text: [N] as they came, not cleaned.
+        label: [N] index into `classes`; −1: unlabelled.
+        split: [N] "train", "validation" or "test" where the data brings its split, else "".
+        key: [N] an id of the row for reports: its own, or its line.
+    """
+
+    text: list[str]
+    label: NDArray[np.int64]
+    split: NDArray[np.str_]
+    key: list[str]
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+    def take(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> Texts:
+        numbers = np.arange(len(self))[rows]
+        return Texts(
+            [self.text[i] for i in numbers],
+            self.label[numbers],
+            self.split[numbers],
+            [self.key[i] for i in numbers],
+            self.classes,
+        )
+
+    def sha256(self) -> str:
+        digest = hashlib.sha256()
+        for text, label, split in zip(self.text, self.label, self.split, strict=True):
+            digest.update(f"{text}\0{label}\0{split}\0".encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Raw labels, or stars, to classes.
+
+    Args:
+        names: the classes in order; for two or three of them, from the worst to the best.
+        mapping: raw label (as text) → class, or null to leave such rows out; None: raw labels are
+            class names already.
+    """
+
+    names: Sequence[str]
+    mapping: Mapping[str, str | None] | None = None
+
+    def __post_init__(self) -> None:
+        if len(set(self.names)) != len(self.names) or len(self.names) < 2:
+            raise TextError(f"classes are at least two different names, not {list(self.names)}")
+        wrong = sorted({c for c in (self.mapping or {}).values() if c} - set(self.names))
+        if wrong:
+            raise TextError(f"labels are mapped to {wrong}, which are none of {list(self.names)}")
+
+    def of(self, raw: Any) -> tuple[int | None, str | None]:
+        """The class of a raw label, or the reason why it has none; (None, None): left out."""
+        text = _plain(raw)
+        if self.mapping is None:
+            name: str | None = text
+        elif text in self.mapping:
+            name = self.mapping[text]
+            if name is None:
+                return None, None
+        else:
+            return None, f"label {text!r} is not in the mapping ({', '.join(self.mapping)})"
+        if name is None or name not in self.names:
+            return None, f"label {text!r} is none of {', '.join(self.names)}"
+        return list(self.names).index(name), None
+
+
+def _plain(raw: Any) -> str:
+    """5, 5.0 and "5" are one label."""
+    if isinstance(raw, float) and raw.is_integer():
+        raw = int(raw)
+    return str(raw).strip()
+
+
+def texts_of(
+    frame: pl.DataFrame, classes: Classes, labelled: bool = True
+) -> tuple[Texts, pl.DataFrame]:
+    """Columns text, label, split, key → texts, and the rows that were refused with a reason.
+
+    Raises:
+        TextError: nothing is left.
+    """
+    kept: list[int] = []
+    labels: list[int] = []
+    refused: list[tuple[str, str, str]] = []  # key, reason, text
+    for row, (text, label, key) in enumerate(frame.select("text", "label", "key").iter_rows()):
+        if not isinstance(text, str):
+            refused.append((str(key), f"text is {text!r}, not a text", ""))
+            continue
+        if not text.strip():
+            refused.append((str(key), "text is empty", text))
+            continue
+        code, reason = classes.of(label) if labelled else (-1, None)
+        if reason is not None:
+            refused.append((str(key), reason, text))
+        elif code is not None:
+            kept.append(row)
+            labels.append(code)
+    aside = pl.DataFrame(
+        refused, schema={"line": pl.String, "reason": pl.String, "text": pl.String}, orient="row"
+    )
+    if not kept:
+        raise TextError(f"no text is left of {len(frame)} rows; the first reason: {aside.row(0)}")
+    chosen = frame[kept]
+    return (
+        Texts(
+            chosen["text"].to_list(),
+            np.array(labels, dtype=np.int64),
+            chosen["split"].fill_null("").to_numpy().astype(np.str_),
+            [str(k) for k in chosen["key"].to_list()],
+            tuple(classes.names),
+        ),
+        aside,
+    )

@@ -1,0 +1,1 @@
+"""Texts over HTTP: what they say, how surely, and why."""

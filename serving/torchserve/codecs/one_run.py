@@ -1,0 +1,27 @@
+"""Codecs whose instances all go through the graph together, in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+Run = Callable[[Arrays], list[np.ndarray]]
+
+
+class OneRun:
+    """Says `answer` by `encode` and `decode`."""
+
+    def encode(self, instances: list[Any]) -> Arrays:
+        """All of them as input arrays."""
+        raise NotImplementedError
+
+    def decode(self, outputs: list[np.ndarray], instances: list[Any]) -> list[dict[str, Any]]:
+        """One JSON-able answer each."""
+        raise NotImplementedError
+
+    def answer(self, run: Run, instances: list[Any]) -> list[dict[str, Any]]:
+        """One JSON-able answer each."""
+        return self.decode(run(self.encode(instances)), instances)

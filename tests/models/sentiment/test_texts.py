@@ -1,0 +1,171 @@
+"""Reading labelled texts, splitting them, and what is said of bad ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import sqlalchemy as sa
+
+from models.sentiment.readers.query import TextQuery
+from models.sentiment.readers.reviews import ReviewReader
+from models.sentiment.readers.table import MissingTextsError, TextTable
+from models.sentiment.review import read_review, reviewed, write_review
+from models.sentiment.splits import GivenSplit, StratifiedSplit, duplicates_across
+from models.sentiment.texts import Classes, TextError, Texts, texts_of
+
+STARS = Classes(
+    ["bad", "so-so", "good"],
+    {"1": "bad", "2": "bad", "3": "so-so", "4": None, "5": "good"},
+)
+ROWS = [("awful", 1), ("fine", 3), ("lovely", 5)]
+
+
+def texts(labels: list[int], classes: int = 2, split: list[str] | None = None) -> Texts:
+    n = len(labels)
+    names = tuple(f"c{i}" for i in range(classes))
+    parts = np.array(split or [""] * n, dtype=np.str_)
+    keys = [f"k{i}" for i in range(n)]
+    return Texts([f"text {i}" for i in range(n)], np.array(labels), parts, keys, names)
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
+def test_the_same_rows_from_every_kind_of_file(kind: str, tmp_path: Path) -> None:
+    frame = pl.DataFrame(ROWS, schema=["body", "stars"], orient="row")
+    file = tmp_path / f"reviews.{kind}"
+    {
+        "csv": frame.write_csv,
+        "tsv": lambda f: frame.write_csv(f, separator="\t"),
+        "jsonl": frame.write_ndjson,
+        "parquet": frame.write_parquet,
+    }[kind](file)
+    read = TextTable(str(file), text="body", label="stars").read()
+    found, refused = texts_of(read, STARS)
+    assert found.text == ["awful", "fine", "lovely"]
+    assert [found.classes[c] for c in found.label] == ["bad", "so-so", "good"]
+    assert refused.is_empty()
+
+
+def test_files_without_a_header_give_each_split(tmp_path: Path) -> None:
+    for name in ("train", "dev", "test"):
+        (tmp_path / f"{name}.tsv").write_text(f'a "quoted {name}\t1\nanother {name}\t5\nfine\t3\n')
+    splits = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
+    table = TextTable(str(tmp_path), text=0, label=1, splits=splits, header=False, quoted=False)
+    found, _ = texts_of(table.read(), STARS)
+    parts = GivenSplit().split(found)
+    assert [found.text[i] for i in parts.validation] == ['a "quoted dev', "another dev", "fine"]
+    assert found.key[0] == "train.tsv:1"
+
+
+def test_a_query_of_a_database(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'shop.db'}"
+    with sa.create_engine(url).begin() as connection:
+        connection.execute(sa.text("CREATE TABLE said (body TEXT, stars INT)"))
+        connection.execute(sa.text("INSERT INTO said VALUES ('awful', 1), ('lovely', 5)"))
+    read = TextQuery(url, "SELECT body AS text, stars AS label FROM said").read()
+    assert texts_of(read, STARS)[0].label.tolist() == [0, 2]
+    with pytest.raises(TextError, match="no such table: nowhere"):
+        TextQuery(url, "SELECT * FROM nowhere").read()
+    with pytest.raises(TextError, match="a column 'label' is needed"):
+        TextQuery(url, "SELECT body AS text FROM said").read()
+
+
+def test_reviews_of_the_warehouse(tmp_path: Path) -> None:
+    folder = tmp_path / "reviews" / "date=2026-01-01"
+    folder.mkdir(parents=True)
+    pl.DataFrame(
+        {"review_id": ["b", "a"], "title": ["T", "U"], "text": ["later", "first"],
+         "stars": [5, 1], "timestamp": [2, 1]}
+    ).write_parquet(folder / "part-0.parquet")  # fmt: skip
+    read = ReviewReader(str(tmp_path)).read()
+    assert read.rows() == [("first", "1", "", "a"), ("later", "5", "", "b")]
+    assert ReviewReader(str(tmp_path), with_title=True).read()["text"][0] == "U. first"
+    with pytest.raises(MissingTextsError, match="no reviews"):
+        ReviewReader(str(tmp_path / "empty")).read()
+
+
+def test_bad_rows_are_refused_with_their_reason() -> None:
+    frame = pl.DataFrame(
+        {
+            "text": ["good", None, "", "  ", "fine"],
+            "label": ["5", "1", "1", "1", "6"],
+            "split": [""] * 5,
+            "key": ["a", "b", "c", "d", "e"],
+        }
+    )
+    found, refused = texts_of(frame, STARS)
+    assert found.text == ["good"]
+    reasons = dict(refused.select("line", "reason").rows())
+    assert reasons["b"] == "text is None, not a text"
+    assert reasons["c"] == reasons["d"] == "text is empty"
+    assert reasons["e"] == "label '6' is not in the mapping (1, 2, 3, 4, 5)"
+
+
+def test_a_label_mapped_to_null_is_left_out_without_complaint() -> None:
+    frame = pl.DataFrame(
+        {"text": ["x", "y"], "label": ["4", "5.0"], "split": ["", ""], "key": ["a", "b"]}
+    )
+    frame = frame.with_columns(label=pl.Series(["4", "5"]))
+    found, refused = texts_of(frame, STARS)
+    assert found.text == ["y"]
+    assert refused.is_empty()
+
+
+def test_classes_that_make_no_sense() -> None:
+    with pytest.raises(TextError, match="at least two different"):
+        Classes(["a", "a"])
+    with pytest.raises(TextError, match=r"mapped to \['c'\]"):
+        Classes(["a", "b"], {"1": "c"})
+
+
+def test_each_class_keeps_its_share_in_each_part() -> None:
+    found = texts([0] * 80 + [1] * 20)
+    split = StratifiedSplit(0.1, 0.2, seed=1).split(found)
+    assert [int(np.sum(found.label[p] == 1)) for p in split] == [14, 2, 4]
+    assert sorted(np.concatenate(split).tolist()) == list(range(100))
+
+
+def test_a_class_with_one_example_is_named() -> None:
+    with pytest.raises(TextError, match="class 'c1' has 1 example to split"):
+        StratifiedSplit().split(texts([0] * 20 + [1]))
+
+
+def test_a_split_of_another_name_is_named() -> None:
+    with pytest.raises(TextError, match="split 'dev' is none of train, validation, test"):
+        GivenSplit().split(texts([0, 1], split=["train", "dev"]))
+
+
+def test_duplicates_across_splits_are_found() -> None:
+    found = texts(
+        [0, 0, 1, 1, 0, 1], split=["train", "train", "train", "validation", "test", "test"]
+    )
+    found.text[4] = "TEXT  0"
+    split = GivenSplit().split(found)
+    (duplicate,) = duplicates_across(found, split)
+    assert duplicate.places == ["train k0 c0", "test k4 c0"]
+
+
+def test_verdicts_correct_labels_and_drop_rows(tmp_path: Path) -> None:
+    found = texts([0, 1, 0, 1])
+    file = tmp_path / "review.csv"
+    rows = [{"key": f"k{i}", "verdict": v} for i, v in enumerate(["c1", "drop", "keep", ""])]
+    write_review(file, rows)
+    corrected = reviewed(found, read_review(file, found.classes))
+    assert corrected.key == ["k0", "k2", "k3"]
+    assert corrected.label.tolist() == [1, 0, 1]
+    write_review(file, [{"key": "k0", "verdict": "good"}])
+    with pytest.raises(TextError, match=r"line 2: verdict 'good' is none of keep, drop, c0, c1"):
+        read_review(file, found.classes)
+
+
+def test_a_missing_column_names_those_that_there_are(tmp_path: Path) -> None:
+    file = tmp_path / "x.jsonl"
+    file.write_text(json.dumps({"body": "x", "label": "a"}) + "\n")
+    with pytest.raises(TextError, match=r"no column 'text'; it has \['body', 'label'\]"):
+        TextTable(str(file)).read()
+    (tmp_path / "x.xlsx").touch()
+    with pytest.raises(TextError, match=r"\.xlsx is not read"):
+        TextTable(str(tmp_path / "x.xlsx")).read()
