@@ -5,6 +5,7 @@ Any process with the store may register the collector; one of them is enough.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Sequence
 
@@ -15,6 +16,8 @@ from prometheus_client.registry import Collector
 
 from pipelines.anomalies.precision import precision
 from pipelines.anomalies.store import THRESHOLDS
+
+log = logging.getLogger(__name__)
 
 _DAY_US = 86_400_000_000
 
@@ -38,7 +41,16 @@ class StoreGauges(Collector):
         return self._families()
 
     def collect(self) -> Iterable[Metric]:
-        thresholds, judged, share = families = self._families()
+        families = self._families()
+        try:
+            self._fill(*families)
+        except sa.exc.SQLAlchemyError as error:  # what else the process tells must still be told
+            log.warning("no figures from the store: %s", str(error).splitlines()[0])
+        return families
+
+    def _fill(
+        self, thresholds: GaugeMetricFamily, judged: GaugeMetricFamily, share: GaugeMetricFamily
+    ) -> None:
         with self._engine.connect() as connection:
             values = np.asarray(connection.scalars(sa.select(THRESHOLDS.c.threshold)).all())
         if len(values):
@@ -51,7 +63,6 @@ class StoreGauges(Collector):
                 judged.add_metric([severity, verdict], getattr(row, verdict))
             if row.precision is not None:
                 share.add_metric([severity], row.precision)
-        return families
 
     def _families(self) -> list[GaugeMetricFamily]:
         return [

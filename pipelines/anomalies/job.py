@@ -11,6 +11,7 @@ from pathlib import Path
 from pipelines.anomalies.analysis import Rules
 from pipelines.anomalies.brokers.broker import Broker
 from pipelines.anomalies.commits import CommitStore
+from pipelines.anomalies.gauges import StoreGauges
 from pipelines.anomalies.leases import Leases
 from pipelines.anomalies.metrics import AnomalyMetrics
 from pipelines.anomalies.model import AnomalyModel
@@ -55,5 +56,7 @@ def processor(
         commits, leases, scores, reader, rules, champion, scorer, metrics,
         land_s, land_rows, thresholds_s,
     )  # fmt: skip
+    if metrics_port is not None:
+        metrics.registry.register(StoreGauges(engine))
     publisher = Publisher(source, commits, publish_most, publish_again_s)
     return Processor(source, workload, leases, publisher, metrics, pace, metrics_port, metrics_host)

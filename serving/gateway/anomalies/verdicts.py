@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pipelines.anomalies.store import CONFIRMED, DISMISSED, VERDICTS
+from pipelines.anomalies.store import CONFIRMED, DISMISSED, VERDICTS, in_order
 from serving.gateway.access.gate import note_of, principal_of
 from serving.gateway.access.guard import ANONYMOUS
 from serving.gateway.anomalies.database import AnomalyDatabase
@@ -60,9 +60,7 @@ def keep(connection: sa.Connection, given: dict[str, Any]) -> dict[str, Any]:
     Raises:
         Problem: 404, 409.
     """
-    if connection.dialect.name == "postgresql":
-        # One at a time: who reads on from the last sequence they saw must miss none.
-        connection.execute(sa.text(f"LOCK TABLE {VERDICTS.name} IN SHARE ROW EXCLUSIVE MODE"))
+    in_order(connection, VERDICTS)  # who reads on from the last sequence they saw must miss none
     find(connection, given["anomaly"])
     said = history(connection, given["anomaly"])
     if said and said[-1]["verdict"] == given["verdict"]:
