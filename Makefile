@@ -61,6 +61,7 @@ bench: bench-setup ## Measure speed beside the peers (DATA=folder of the data se
 	$(BIN)/python benchmarks/pit_join.py
 	$(BIN)/python benchmarks/online_features.py
 	$(BIN)/python benchmarks/stream_features.py
+	$(BIN)/python benchmarks/adbench.py path=$(DATA)/adbench
 
 serve: setup ## TorchServe and the gateway over the newest artifact
 	$(BIN)/python scripts/serve.py

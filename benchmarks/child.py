@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PEERS = ROOT / ".venv-peers" / "bin" / "python"
 
 # glibc gives large freed blocks back to the system after every step, which costs page faults.
 KEEP_FREED_MEMORY = {
@@ -34,15 +33,16 @@ class PeersMissingError(FileNotFoundError):
     exit_code = 69  # EX_UNAVAILABLE
 
 
-def peers_python() -> str:
+def peers_python(environment: str = ".venv-peers") -> str:
     """The interpreter that has the peers.
 
     Raises:
         PeersMissingError: nobody ran `make bench-setup`.
     """
-    if not PEERS.exists():
-        raise PeersMissingError(f"{PEERS} is not there: `make bench-setup` makes it")
-    return str(PEERS)
+    python = ROOT / environment / "bin" / "python"
+    if not python.exists():
+        raise PeersMissingError(f"{python} is not there: `make bench-setup` makes it")
+    return str(python)
 
 
 def measure(command: Sequence[str], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
