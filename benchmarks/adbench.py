@@ -42,7 +42,7 @@ from scripts.entrypoint import entrypoint
 
 log = logging.getLogger(__name__)
 OURS = "millrace"
-PEERS = ".venv-peers-anomaly"
+PEERS = ROOT / ".venv-peers-anomaly" / "bin" / "python"
 Found = dict[str, dict[str, float]]
 
 

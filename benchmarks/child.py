@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+PEERS = ROOT / ".venv-peers" / "bin" / "python"
 
 # glibc gives large freed blocks back to the system after every step, which costs page faults.
 KEEP_FREED_MEMORY = {
@@ -33,13 +34,12 @@ class PeersMissingError(FileNotFoundError):
     exit_code = 69  # EX_UNAVAILABLE
 
 
-def peers_python(environment: str = ".venv-peers") -> str:
+def peers_python(python: Path = PEERS) -> str:
     """The interpreter that has the peers.
 
     Raises:
         PeersMissingError: nobody ran `make bench-setup`.
     """
-    python = ROOT / environment / "bin" / "python"
     if not python.exists():
         raise PeersMissingError(f"{python} is not there: `make bench-setup` makes it")
     return str(python)
