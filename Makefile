@@ -62,6 +62,9 @@ bench: bench-setup ## Measure speed beside the peers (DATA=folder of the data se
 	$(BIN)/python benchmarks/online_features.py
 	$(BIN)/python benchmarks/stream_features.py
 	$(BIN)/python benchmarks/stream.py
+	$(BIN)/python benchmarks/adbench.py path=$(DATA)/adbench
+	$(BIN)/python benchmarks/nab.py path=$(DATA)/nab
+	$(BIN)/python benchmarks/nsl_kdd.py path=$(DATA)/nsl-kdd
 
 serve: setup ## TorchServe and the gateway over the newest artifact
 	$(BIN)/python scripts/serve.py

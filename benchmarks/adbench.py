@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 import models.training  # noqa: F401  which silences what Lightning says of its own internals
-from benchmarks.child import ROOT, measure
+from benchmarks.child import ROOT, measure, peers_python
 from models.anomaly.evaluation import isolation_forest, nearest, ranking
 from models.anomaly.readers.adbench import ADBenchReader
 from models.anomaly.splits import NormalHalf, Split
@@ -41,8 +41,8 @@ from models.report import Report, conditions
 from scripts.entrypoint import entrypoint
 
 log = logging.getLogger(__name__)
-PEERS = ROOT / ".venv-peers-anomaly" / "bin" / "python"
 OURS = "millrace"
+PEERS = ROOT / ".venv-peers-anomaly" / "bin" / "python"
 Found = dict[str, dict[str, float]]
 
 
@@ -87,7 +87,7 @@ def run(cfg: DictConfig, path: Path, seed: int, found: Found) -> Found:
             file = Path(folder) / "split.npz"
             np.savez(file, train=train, test=test, label=split.test.label)
             script = str(ROOT / "benchmarks/peers/pyod_detectors.py")
-            found |= measure([str(PEERS), script, str(file), str(seed), *peers])
+            found |= measure([peers_python(PEERS), script, str(file), str(seed), *peers])
     order = [*detectors, *(name for name in found if name not in detectors)]
     return {name: found[name] for name in order}
 

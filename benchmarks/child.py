@@ -34,15 +34,15 @@ class PeersMissingError(FileNotFoundError):
     exit_code = 69  # EX_UNAVAILABLE
 
 
-def peers_python() -> str:
+def peers_python(python: Path = PEERS) -> str:
     """The interpreter that has the peers.
 
     Raises:
         PeersMissingError: nobody ran `make bench-setup`.
     """
-    if not PEERS.exists():
-        raise PeersMissingError(f"{PEERS} is not there: `make bench-setup` makes it")
-    return str(PEERS)
+    if not python.exists():
+        raise PeersMissingError(f"{python} is not there: `make bench-setup` makes it")
+    return str(python)
 
 
 def measure(command: Sequence[str], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
