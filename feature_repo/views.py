@@ -151,8 +151,12 @@ ITEM_REVIEW_SENTIMENT = View(
     ),
     transformation=item_review_sentiment,
     sources=("reviews",),
-    description="What reviews of the last 7, 30 and 90 days say; a row whenever a value changes.",
+    description=(
+        "What reviews of the last 7, 30 and 90 days say, as of the last one; a row whenever a value "
+        "changes, and within a second of a review that comes by stream."
+    ),
     lookback=max(REVIEW_WINDOWS),
+    pushed=True,
     rules=nested(("reviews",), REVIEW_WINDOWS),
 )
 TELEMETRY_WINDOWS = View(
