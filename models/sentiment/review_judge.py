@@ -48,7 +48,7 @@ class ReviewJudge:
     threads: int
     batch_tokens: int
     languages: bool
-    _loaded: Artifact | None = field(default=None, init=False)
+    _in_force: tuple[Artifact, Predictor] | None = field(default=None, init=False)
 
     # What says "not now": no model yet, or one that somebody is about to mend.
     outages = (ArtifactError, OSError)
@@ -60,15 +60,13 @@ class ReviewJudge:
             ArtifactError: there is none, or it is damaged.
         """
         folder = Path(self.artifact) if self.artifact else champion(Path(self.root), self.name)
-        if self._loaded is None or self._loaded.path != folder:
+        if self._in_force is None or self._in_force[0].path != folder:
             loaded = load(folder)
             run = session(loaded.model, self.threads)
-            self._predictor = Predictor(
-                loaded, lambda feed: run.run(None, dict(feed)), self.batch_tokens
-            )
-            self._loaded = loaded
+            predictor = Predictor(loaded, lambda feed: run.run(None, dict(feed)), self.batch_tokens)
+            self._in_force = loaded, predictor  # at once: another thread may be judging
             log.info("reviews are judged by %s", loaded.path)
-        return self._loaded.signature.version
+        return self._in_force[0].signature.version
 
     def judge(self, texts: Sequence[str | None]) -> tuple[list[Judgement], str]:
         """One judgement a text, in order, and the version that judged.
@@ -76,21 +74,23 @@ class ReviewJudge:
         Raises:
             ArtifactError: no model is loaded, and none can be.
         """
-        if self._loaded is None:
+        if self._in_force is None:
             self.refresh()
-        assert self._loaded is not None
+        assert self._in_force is not None
+        loaded, predictor = self._in_force
         given = [text for text in texts if text is not None]
-        answers = iter(self._predictor.answers(given, languages=self.languages))
+        answers = iter(predictor.answers(given, languages=self.languages))
         judged = [
-            Judgement(None, "there is no text") if text is None else self._judgement(next(answers))
-            for text in texts
+            Judgement(None, "there is no text") if t is None else _judgement(next(answers), predictor)
+            for t in texts
         ]
-        return judged, self._loaded.signature.version
+        return judged, loaded.signature.version
 
-    def _judgement(self, answer: Answer) -> Judgement:
-        if not answer.judged:
-            return Judgement(None, answer.reason)
-        if answer.outside:
-            known = self._predictor.trained_language
-            return Judgement(None, f"the text is in {answer.language}, the model knows {known}")
-        return Judgement(answer.signed(self._predictor.classes), None)
+
+def _judgement(answer: Answer, predictor: Predictor) -> Judgement:
+    if not answer.judged:
+        return Judgement(None, answer.reason)
+    if answer.outside:
+        known = predictor.trained_language
+        return Judgement(None, f"the text is in {answer.language}, the model knows {known}")
+    return Judgement(answer.signed(predictor.classes), None)
