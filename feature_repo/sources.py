@@ -135,7 +135,9 @@ class WarehouseReviews(WarehouseTable):
         )
         joined = reviews.left_join(rows, reviews.review_id == rows.of_review)
         kept = {n: joined[n] for n in reviews.columns}
-        return joined.select(**kept | {"sentiment": joined.said, "sentiment_version": joined.said_by})
+        return joined.select(
+            **kept | {"sentiment": joined.said, "sentiment_version": joined.said_by}
+        )
 
 
 # Table of the warehouse → what a row is known by.

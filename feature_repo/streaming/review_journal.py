@@ -136,7 +136,9 @@ class ReviewJournal:
         )
         mine = reviews.c.message_id.in_(chosen.scalar_subquery())
         with self._begin() as connection:
-            if not connection.execute(reviews.update().where(mine).values(landing=landing)).rowcount:
+            if not connection.execute(
+                reviews.update().where(mine).values(landing=landing)
+            ).rowcount:
                 return None
             connection.execute(
                 landings.insert().values(landing=landing, begun_at=now_us(), done=False)

@@ -21,11 +21,11 @@ from feature_repo.view import TIME
 
 DAY_US = 86_400_000_000
 _MOMENT = pl.Datetime("us", "UTC")
-_REVIEW = {
+_REVIEW: dict[str, Any] = {
     "review_id": pl.String, "user_id": pl.String, "item_id": pl.String, "stars": pl.Float64,
     "timestamp": _MOMENT,
 }  # fmt: skip
-_SAID = {"review_id": pl.String, "sentiment": pl.Float64, "scored_at": _MOMENT}
+_SAID: dict[str, Any] = {"review_id": pl.String, "sentiment": pl.Float64, "scored_at": _MOMENT}
 
 
 def rows_of(

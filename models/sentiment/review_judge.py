@@ -81,7 +81,9 @@ class ReviewJudge:
         given = [text for text in texts if text is not None]
         answers = iter(predictor.answers(given, languages=self.languages))
         judged = [
-            Judgement(None, "there is no text") if t is None else _judgement(next(answers), predictor)
+            Judgement(None, "there is no text")
+            if t is None
+            else _judgement(next(answers), predictor)
             for t in texts
         ]
         return judged, loaded.signature.version

@@ -132,7 +132,9 @@ def _read(folder: Path, columns: list[str]) -> pl.DataFrame:
                 raise
         except (pl.exceptions.PolarsError, OSError) as error:
             reason = str(error).splitlines()[0]
-            raise TextError(f"{folder}: cannot be read with columns {columns} ({reason})") from error
+            raise TextError(
+                f"{folder}: cannot be read with columns {columns} ({reason})"
+            ) from error
     raise AssertionError
 
 

@@ -171,7 +171,8 @@ def message(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _product(properties: Mapping[str, Any], place: str) -> Row:
     return {
-        "item_id": text_of(properties, "product_id", place) or text_of(properties, "item_id", place),
+        "item_id": text_of(properties, "product_id", place)
+        or text_of(properties, "item_id", place),
         "position": _whole(properties, "position", place, 0),
         "price": _number(properties, "price", place),
         "quantity": _whole(properties, "quantity", place, 1),

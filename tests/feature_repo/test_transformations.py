@@ -392,7 +392,8 @@ def test_reviews_come_with_what_was_said_of_them_last(engine: Engine, tmp_path: 
     by_review = {r: (None if v is None or v != v else v, w) for r, v, w in found.to_numpy()}
     assert by_review["r0"] == (-1.0, "b")
     assert by_review["r1"] == (0.5, "a")
-    assert by_review["r2"][0] is None and by_review["r3"][0] is None
+    assert by_review["r2"][0] is None
+    assert by_review["r3"][0] is None
     (row,) = computed(
         engine, item_review_sentiment(rows, Dates(FIRST, FIRST)), tmp_path / "out", "item_id"
     )

@@ -24,7 +24,7 @@ from tests.feature_repo.streaming.market import settings
 
 
 class Words:
-    """"good" is 0.5, "bad" −0.5; counts what it is asked."""
+    """ "good" is 0.5, "bad" −0.5; counts what it is asked."""
 
     outages = (ConnectionError,)
 
