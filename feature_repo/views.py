@@ -151,10 +151,7 @@ ITEM_REVIEW_SENTIMENT = View(
     ),
     transformation=item_review_sentiment,
     sources=("reviews",),
-    description=(
-        "What reviews of the last 7, 30 and 90 days say, as of the last one; a row whenever a value "
-        "changes, and within a second of a review that comes by stream."
-    ),
+    description="What recent reviews say; a row whenever a value changes, and one after each event.",
     lookback=max(REVIEW_WINDOWS),
     pushed=True,
     rules=nested(("reviews",), REVIEW_WINDOWS),

@@ -1,7 +1,7 @@
 """The whole loop on the simulated marketplace: `make demo`.
 
-Simulate → read reviews → materialize → train → export → serve → ask. Each step is the script that a user would
-call; this one only says what happens, how long it takes and what came out.
+Simulate → read reviews → materialize → train → export → serve → ask. Each step is the script that a
+user would call; this one only says what happens, how long it takes and what came out.
 """
 
 import json

@@ -43,11 +43,13 @@ class ReviewScorer:
     Args:
         warehouse: folder with `reviews`.
         rows: reviews judged together; bounds memory.
+        report_s: between lines in the log.
     """
 
     judge: ReviewJudge
     warehouse: str
     rows: int
+    report_s: float
 
     def score(self) -> dict[str, float]:
         """Judge what this version has not judged yet; days without such reviews are not touched.
@@ -60,7 +62,7 @@ class ReviewScorer:
             TextError: a table cannot be read, or lacks a column.
             ArtifactError: there is no model.
         """
-        started = time.perf_counter()
+        started = told = time.perf_counter()
         table = Path(self.warehouse) / "reviews"
         days = sorted(p for p in table.glob("date=*") if any(_files(p)))
         if not days:
@@ -76,11 +78,12 @@ class ReviewScorer:
             done["scored"] += scored
             done["without"] += without
             done["days"] += scored > 0
-            if scored:
-                rate = done["scored"] / (time.perf_counter() - started)
+            now = time.perf_counter()
+            if now > told + self.report_s:
+                told = now
                 log.info(
-                    "%s: %d reviews scored, %d cannot be judged (day %d of %d, %.0f a second)",
-                    day.name, scored, without, number, len(days), rate,
+                    "%s, day %d of %d: %.0f reviews scored, %.0f a second",
+                    day.name, number, len(days), done["scored"], done["scored"] / (now - started),
                 )  # fmt: skip
         return {**done, "seconds": round(time.perf_counter() - started, 2)}
 

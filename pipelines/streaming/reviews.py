@@ -95,7 +95,7 @@ def _stars(value: Any) -> int:
 
 
 def _prose(properties: Mapping[str, Any], name: str) -> str | None:
-    """Text of any length. Zero bytes and halves of characters, which no database takes, become �."""
+    """Text of any length. Zero bytes and halves of characters, which databases refuse, become �."""
     value = properties.get(name)
     if value is None:
         return None

@@ -20,7 +20,7 @@ from feature_repo.view import CREATED, TIME
 from feature_repo.views import ITEM_REVIEW_SENTIMENT
 from scripts.entrypoint import CONFIGS
 from tests.feature_repo.streaming import review_market as market
-from tests.feature_repo.streaming.market import settings
+from tests.feature_repo.streaming.market import midnight, settings
 
 
 class Words:
@@ -84,9 +84,13 @@ def test_pushed_rows_are_what_batch_computes(root: Path) -> None:
     judge = Words()
     handler = stream(root, judge)
     streamed = market.reviews(60, (-3, -1, 0, 0), seed=2, first=1000)
-    streamed += [{**r, "message_id": f"t{n}", "review_id": f"t{n}", "item_id": item,
-                  "timestamp": streamed[-1]["timestamp"].replace(hour=0, minute=0, second=0)}
-                 for n, (item, r) in enumerate(zip(market.ITEMS, streamed, strict=False))]  # fmt: skip
+    # One today for each item, so that batch has nothing newer to say than the last push.
+    today = midnight()
+    streamed += [
+        {**row, "message_id": f"t{item}", "review_id": f"t{item}", "item_id": item,
+         "timestamp": today}
+        for item, row in zip(market.ITEMS, streamed, strict=False)
+    ]  # fmt: skip
     before = market.online(root)
     for cut in range(0, len(streamed), 7):
         handler.handle(streamed[cut : cut + 7])

@@ -41,7 +41,7 @@ def write_reviews(root: Path, day: int, texts: list[Any], first: int = 0) -> Non
 
 def scorer(root: Path, languages: bool = True) -> ReviewScorer:
     judge = ReviewJudge(str(root / "artifacts"), "sentiment", None, 1, 4096, languages)
-    return ReviewScorer(judge, str(root / "warehouse"), rows=2)
+    return ReviewScorer(judge, str(root / "warehouse"), rows=2, report_s=0.0)
 
 
 def said(root: Path) -> dict[str, tuple[float | None, str | None]]:
