@@ -151,7 +151,7 @@ ITEM_REVIEW_SENTIMENT = View(
     ),
     transformation=item_review_sentiment,
     sources=("reviews",),
-    description="What recent reviews say; a row whenever a value changes, and one after each event.",
+    description="What recent reviews say; a row whenever a value changes, and after each event.",
     lookback=max(REVIEW_WINDOWS),
     pushed=True,
     rules=nested(("reviews",), REVIEW_WINDOWS),
