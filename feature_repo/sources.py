@@ -94,13 +94,63 @@ class WarehouseTable:
                 yield file
 
 
+@dataclass(frozen=True)
+class WarehouseReviews(WarehouseTable):
+    """Reviews, with what models have said of their texts, where that is known.
+
+    Facts are never changed: sentiment lies in a table of its own beside the reviews,
+    `review_sentiment`, which scripts/score_reviews.py and scripts/stream.py task=sentiment fill. A
+    row of it lies in its review's day. Of several for one review, the one scored last counts.
+    """
+
+    def _sentiment(self) -> WarehouseTable:
+        return WarehouseTable(self.path.parent / "review_sentiment")
+
+    def partitions(self) -> dict[date, Partition]:
+        said = self._sentiment().partitions()
+        return {
+            day: Partition(part.rows, f"{part.fingerprint}+{said[day].fingerprint}")
+            if day in said
+            else part
+            for day, part in super().partitions().items()
+        }
+
+    def fingerprint(self) -> str:
+        return f"{super().fingerprint()}+{self._sentiment().fingerprint()}"
+
+    def read(self, engine: Engine, dates: Dates | None) -> Table:
+        """The table's columns, `sentiment` and `sentiment_version`; without any, the table's."""
+        reviews = super().read(engine, dates)
+        said = self._sentiment()
+        if not said.exists():
+            return reviews
+        rows = said.read(engine, dates)
+        newest = ibis.window(
+            group_by="review_id",
+            order_by=[ibis.desc("scored_at"), ibis.desc("sentiment_version")],
+        )
+        rows = rows.mutate(place=ibis.row_number().over(newest))
+        rows = rows.filter(rows.place == 0).select(
+            of_review=rows.review_id, said=rows.sentiment, said_by=rows.sentiment_version
+        )
+        joined = reviews.left_join(rows, reviews.review_id == rows.of_review)
+        kept = {n: joined[n] for n in reviews.columns}
+        return joined.select(
+            **kept | {"sentiment": joined.said, "sentiment_version": joined.said_by}
+        )
+
+
 # Table of the warehouse → what a row is known by.
 _TABLES = {"events": "message_id", "items": None, "reviews": "review_id", "telemetry": None}
 
 
 def warehouse_tables(folder: Path) -> dict[str, WarehouseTable]:
     """The raw tables of a warehouse that transformations read."""
-    return {name: WarehouseTable(folder / name, unique) for name, unique in _TABLES.items()}
+    kinds = {"reviews": WarehouseReviews}
+    return {
+        name: kinds.get(name, WarehouseTable)(folder / name, unique)
+        for name, unique in _TABLES.items()
+    }
 
 
 @dataclass(frozen=True)

@@ -151,8 +151,9 @@ ITEM_REVIEW_SENTIMENT = View(
     ),
     transformation=item_review_sentiment,
     sources=("reviews",),
-    description="What reviews of the last 7, 30 and 90 days say; a row whenever a value changes.",
+    description="What recent reviews say; a row whenever a value changes, and after each event.",
     lookback=max(REVIEW_WINDOWS),
+    pushed=True,
     rules=nested(("reviews",), REVIEW_WINDOWS),
 )
 TELEMETRY_WINDOWS = View(

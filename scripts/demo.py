@@ -1,7 +1,7 @@
 """The whole loop on the simulated marketplace: `make demo`.
 
-Simulate → materialize → train → export → serve → ask. Each step is the script that a user would
-call; this one only says what happens, how long it takes and what came out.
+Simulate → read reviews → materialize → train → export → serve → ask. Each step is the script that a
+user would call; this one only says what happens, how long it takes and what came out.
 """
 
 import json
@@ -26,9 +26,11 @@ from serving.supervisor import Supervisor, require_free
 console = Console()
 
 
-def step(cfg: DictConfig, number: int, title: str, script: str, *overrides: str) -> Path:
+def step(
+    cfg: DictConfig, number: int, title: str, script: str, *overrides: str, folder: str = ""
+) -> Path:
     """Run one script with its output in a folder of its own; end the demo if it fails."""
-    output = Path(cfg.output_dir) / script
+    output = Path(cfg.output_dir) / (folder or script)
     command = [sys.executable, f"scripts/{script}.py", f"output_dir={output}", *overrides]
     console.rule(f"[bold]{number}. {title}")
     shown = " ".join([f"python scripts/{script}.py", *overrides])
@@ -47,8 +49,11 @@ def short(path: Path) -> str:
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def ask(url: str) -> dict[str, Any]:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+def ask(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The answer to a GET, or to a POST of a body."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
         content: dict[str, Any] = json.load(answer)
     return content
 
@@ -67,9 +72,21 @@ def show(url: str, titles: dict[str, str]) -> None:
         console.print(f"reason: {answer['reason']}")
 
 
+def show_sentiment(url: str, texts: list[str]) -> None:
+    """What the model says of some texts."""
+    answer = ask(url, {"texts": texts})
+    table = Table(title=f"POST {url.split('/', 3)[3]}", title_justify="left")
+    for name in ("text", "label", "probabilities"):
+        table.add_column(name)
+    for text, said in zip(texts, answer["answers"], strict=True):
+        shares = ", ".join(f"{name} {p:.2f}" for name, p in said["probabilities"].items())
+        table.add_row(text, said["label"], shares)
+    console.print(table)
+
+
 @entrypoint("demo")
 def main(cfg: DictConfig) -> None:
-    """Run all steps and print three answers."""
+    """Run all steps and print answers."""
     started = time.perf_counter()
     output = Path(cfg.output_dir)
     output.mkdir(parents=True, exist_ok=True)
@@ -84,25 +101,35 @@ def main(cfg: DictConfig) -> None:
         f"size={cfg.marketplace}",
         "overwrite=true",
     )
-    step(cfg, 2, "Features: offline and online, through Feast", "materialize")
+    read = step(
+        cfg, 2, "A small model learns to read the reviews", "train",
+        f"experiment={cfg.reading}", folder="train_sentiment",
+    )  # fmt: skip
+    cfg.models.sentiment.artifact = json.loads((read / "metrics.json").read_text())["artifact"]
+    step(
+        cfg, 3, "It says of every review how kind it is", "score_reviews",
+        f"judge.artifact={cfg.models.sentiment.artifact}",
+    )  # fmt: skip
+    step(cfg, 4, "Features: offline and online, through Feast", "materialize")
     trained = step(
-        cfg, 3, "A sequential recommender learns, and must beat its floors", "train",
+        cfg, 5, "A sequential recommender learns, and must beat its floors", "train",
         f"experiment={cfg.training}",
     )  # fmt: skip
     report = json.loads((trained / "metrics.json").read_text())
     cfg.models.recommender.artifact = report["artifact"]
     cfg.models.anomaly.serve = False
 
-    console.rule("[bold]4. TorchServe and the gateway start")
+    console.rule("[bold]6. TorchServe and the gateway start")
     serving_started = time.perf_counter()
     with Supervisor(services(cfg), cfg.startup_timeout_s, cfg.backoff_s):
         console.print(f"[green]ready in {time.perf_counter() - serving_started:.1f} s[/green]")
-        console.rule("[bold]5. Three real answers")
+        console.rule("[bold]7. Real answers")
         url = f"http://{cfg.gateway.host}:{cfg.gateway.port}"
         items = pl.read_parquet(Path(cfg.paths.warehouse) / "items" / "*.parquet")
         titles = dict(items.select("item_id", "title").iter_rows())
         for user in ("u0000001", "u0000042", "somebody-new"):
             show(f"{url}/recommend?user_id={user}&n=5", titles)
+        show_sentiment(f"{url}/v1/sentiment", list(cfg.sentences))
     seconds = time.perf_counter() - started
     best = max(report["floors"].items(), key=lambda floor: floor[1]["ndcg@10"])
     model = report["model"]

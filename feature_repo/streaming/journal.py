@@ -102,19 +102,14 @@ class Journal:
     """
 
     def __init__(self, url: str, folder: Path, busy_s: float) -> None:
-        local = "sqlite:///"
-        if url.startswith(local):
-            url = f"{local}{folder / url.removeprefix(local)}"
-        self._engine = sa.create_engine(url)
-        if self._engine.dialect.name == "sqlite":
-            _listen(self._engine, busy_s)
+        self._engine = open_database(url, folder, busy_s)
         _TABLES.create_all(self._engine)
 
     def add(self, rows: Sequence[Row], named: Sequence[str]) -> int:
         """Keep events, each message once, and make their users known; returns how many were new."""
         with self._begin() as connection:
-            new = self.insert(connection, events, [_stored(row, None) for row in rows])
-            self.insert(connection, users, [{"user_id": u, **_FRESH} for u in named])
+            new = insert(connection, events, [_stored(row, None) for row in rows])
+            insert(connection, users, [{"user_id": u, **_FRESH} for u in named])
         return new
 
     @contextmanager
@@ -124,7 +119,6 @@ class Journal:
             query = sa.select(users).where(users.c.user_id.in_(named)).order_by(users.c.user_id)
             found = connection.execute(query.with_for_update()).all()
             yield Held(
-                self,
                 connection,
                 {
                     r.user_id: User(r.user_id, r.since, json.loads(r.items), r.length, r.version)
@@ -288,26 +282,12 @@ class Journal:
         with self._engine.execution_options(writes=True).begin() as connection:
             yield connection
 
-    def insert(
-        self, connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]
-    ) -> int:
-        """Rows whose key is there already are left out; returns how many were not."""
-        if not rows:
-            return 0
-        (key,) = table.primary_key
-        dialect: Any = sqlite if self._engine.dialect.name == "sqlite" else postgresql
-        statement = dialect.insert(table).on_conflict_do_nothing()
-        # In one order everywhere, so that two jobs never wait for each other.
-        ordered = sorted({row[key.name]: row for row in reversed(rows)}.items())
-        return int(connection.execute(statement, [row for _, row in ordered]).rowcount)
-
 
 class Held:
     """Some users, held by this job until the block ends."""
 
-    def __init__(self, journal: Journal, connection: sa.Connection, found: dict[str, User]) -> None:
+    def __init__(self, connection: sa.Connection, found: dict[str, User]) -> None:
         self.users = found
-        self._journal = journal
         self._connection = connection
 
     def days(self) -> dict[str, tuple[int, int]]:
@@ -323,7 +303,7 @@ class Held:
 
     def add(self, rows: Sequence[Row]) -> None:
         """Keep events that are in the warehouse already."""
-        self._journal.insert(self._connection, events, [_stored(r, FROM_WAREHOUSE) for r in rows])
+        insert(self._connection, events, [_stored(r, FROM_WAREHOUSE) for r in rows])
 
     def adopt(
         self, bases: Mapping[str, tuple[Sequence[str], int]], since: int, read_at: int
@@ -367,6 +347,29 @@ class Held:
         if values:
             self._connection.execute(update, values)
         return versions
+
+
+def open_database(url: str, folder: Path, busy_s: float) -> sa.Engine:
+    """A journal's database; see `Journal`. Writers open connections with `writes=True`."""
+    local = "sqlite:///"
+    if url.startswith(local):
+        url = f"{local}{folder / url.removeprefix(local)}"
+    engine = sa.create_engine(url)
+    if engine.dialect.name == "sqlite":
+        _listen(engine, busy_s)
+    return engine
+
+
+def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> int:
+    """Rows whose key is there already are left out; returns how many were not."""
+    if not rows:
+        return 0
+    (key,) = table.primary_key
+    dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
+    statement = dialect.insert(table).on_conflict_do_nothing()
+    # In one order everywhere, so that two jobs never wait for each other.
+    ordered = sorted({row[key.name]: row for row in reversed(rows)}.items())
+    return int(connection.execute(statement, [row for _, row in ordered]).rowcount)
 
 
 def now_us() -> int:

@@ -25,6 +25,7 @@ class Answer:
         language: detected code, None for short texts.
         outside: the text is in another language than the model was trained on.
         explanation: on request: (token, how much it moves the leading class's probability).
+        judged: False where the text holds nothing to judge by; the probabilities then say nothing.
     """
 
     label: str
@@ -35,6 +36,7 @@ class Answer:
     language: str | None = None
     outside: bool = False
     explanation: list[tuple[str, float]] | None = field(default=None)
+    judged: bool = True
 
     def signed(self, classes: Sequence[str]) -> float:
         """One number: the classes, from the worst at −1 to the best at 1, by their probability."""

@@ -138,6 +138,8 @@ class EncoderVectors:
         _, _, components = torch.linalg.svd(matrix, full_matrices=False)
         reduced = matrix @ components[: self.dim].T
         reduced = reduced / reduced.std()
+        # A vocabulary smaller than the width has fewer components than that.
+        reduced = torch.nn.functional.pad(reduced, (0, self.dim - reduced.shape[1]))
         found = {vocabulary[w]: row for w, row in zip(words, reduced.numpy() * 0.4, strict=True)}
         return filled(vocabulary, found, self.encoder, 0)
 

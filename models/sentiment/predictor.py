@@ -99,7 +99,8 @@ class Predictor:
             reason = "no text is left after cleaning"
         elif not reading.known:
             reason = "none of its words is known to the model"
-        if reason is not None:
+        judged = reason is None
+        if not judged:
             probabilities = np.full(len(self.classes), 1 / len(self.classes))
         elif probabilities.max() < self.abstain_below:
             reason = f"the leading class has less than {self.abstain_below:.2f}"
@@ -112,6 +113,7 @@ class Predictor:
             pieces=len(reading.pieces),
             language=found.code if found else None,
             outside=bool(found and found.code != self.trained_language and found.probability > 0.9),
+            judged=judged,
         )
 
     def explain(self, text: str) -> list[tuple[str, float]]:

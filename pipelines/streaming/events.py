@@ -81,28 +81,28 @@ class EventReader:
             BadMessageError: see there.
         """
         if not isinstance(message, Mapping):
-            raise BadMessageError(f"a message is {_shown(message)}; it must be a JSON object")
-        message_id = _text(message, "messageId", required=True)
-        call = _text(message, "type", required=True)
+            raise BadMessageError(f"a message is {shown(message)}; it must be a JSON object")
+        message_id = text_of(message, "messageId", required=True)
+        call = text_of(message, "type", required=True)
         if call not in CALLS:
             raise BadMessageError(f"type is {call!r}; it must be one of {', '.join(CALLS)}")
         if call not in self.calls:
             return
-        user, anonymous = _text(message, "userId"), _text(message, "anonymousId")
+        user, anonymous = text_of(message, "userId"), text_of(message, "anonymousId")
         if user is None and anonymous is None:
             raise BadMessageError("userId and anonymousId are both missing; one of them is needed")
         properties = _mapping(message, "properties")
         context = _mapping(message, "context")
         shared = {
             "type": call,
-            "event": _text(message, "event", required=True),
+            "event": text_of(message, "event", required=True),
             "user_id": user,
             "anonymous_id": anonymous,
-            "session_id": _text(properties, "session_id", "properties.")
-            or _text(context, "session_id", "context."),
-            "order_id": _text(properties, "order_id", "properties."),
-            "experiment_id": _text(properties, "experiment_id", "properties."),
-            "variation_id": _text(properties, "variation_id", "properties."),
+            "session_id": text_of(properties, "session_id", "properties.")
+            or text_of(context, "session_id", "context."),
+            "order_id": text_of(properties, "order_id", "properties."),
+            "experiment_id": text_of(properties, "experiment_id", "properties."),
+            "variation_id": text_of(properties, "variation_id", "properties."),
             "timestamp": self._moment(message, "timestamp"),
             "received_at": self._moment(message, "receivedAt")
             if message.get("receivedAt") is not None
@@ -114,12 +114,12 @@ class EventReader:
             return
         if not isinstance(products, list) or not products:
             raise BadMessageError(
-                f"properties.products is {_shown(products)}; it must be a list of products"
+                f"properties.products is {shown(products)}; it must be a list of products"
             )
         for n, product in enumerate(products):
             place = f"properties.products[{n}]."
             if not isinstance(product, Mapping):
-                raise BadMessageError(f"{place[:-1]} is {_shown(product)}; it must be an object")
+                raise BadMessageError(f"{place[:-1]} is {shown(product)}; it must be an object")
             name = f"{message_id}/{n}" if n else message_id
             yield {"message_id": name, **shared, **_product(product, place)}
 
@@ -127,7 +127,7 @@ class EventReader:
         value = message.get(name)
         accepted = "an ISO 8601 time with a zone, such as 2026-01-31T12:00:00.000Z"
         if not isinstance(value, str):
-            raise BadMessageError(f"{name} is {_shown(value)}; it must be {accepted}")
+            raise BadMessageError(f"{name} is {shown(value)}; it must be {accepted}")
         try:
             moment = datetime.fromisoformat(value)
             if moment.tzinfo is not None:
@@ -171,14 +171,15 @@ def message(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _product(properties: Mapping[str, Any], place: str) -> Row:
     return {
-        "item_id": _text(properties, "product_id", place) or _text(properties, "item_id", place),
+        "item_id": text_of(properties, "product_id", place)
+        or text_of(properties, "item_id", place),
         "position": _whole(properties, "position", place, 0),
         "price": _number(properties, "price", place),
         "quantity": _whole(properties, "quantity", place, 1),
     }
 
 
-def _text(
+def text_of(
     found: Mapping[str, Any], name: str, place: str = "", required: bool = False
 ) -> str | None:
     """A string or a whole number as text. Empty is missing."""
@@ -190,7 +191,7 @@ def _text(
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
-        raise BadMessageError(f"{place}{name} is {_shown(value)}; it must be a text")
+        raise BadMessageError(f"{place}{name} is {shown(value)}; it must be a text")
     if len(value) > _LONGEST_ID:
         raise BadMessageError(
             f"{place}{name} has {len(value)} characters; at most {_LONGEST_ID} are accepted"
@@ -205,7 +206,7 @@ def _number(found: Mapping[str, Any], name: str, place: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e15:
-        raise BadMessageError(f"{place}{name} is {_shown(value)}; it must be a number from 0")
+        raise BadMessageError(f"{place}{name} is {shown(value)}; it must be a number from 0")
     return float(value)
 
 
@@ -216,7 +217,7 @@ def _whole(found: Mapping[str, Any], name: str, place: str, lowest: int) -> int 
     fits = isinstance(value, int | float) and not isinstance(value, bool)
     if not fits or not math.isfinite(value) or value != int(value) or not lowest <= value < 2**53:
         raise BadMessageError(
-            f"{place}{name} is {_shown(value)}; it must be a whole number from {lowest}"
+            f"{place}{name} is {shown(value)}; it must be a whole number from {lowest}"
         )
     return int(value)
 
@@ -226,11 +227,11 @@ def _mapping(message: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise BadMessageError(f"{name} is {_shown(value)}; it must be a JSON object")
+        raise BadMessageError(f"{name} is {shown(value)}; it must be a JSON object")
     return value
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value as JSON, cut short."""
     if value is None:
         return "missing"

@@ -355,6 +355,51 @@ def test_a_models_sentiment_goes_before_the_stars(engine: Engine) -> None:
     assert value == pytest.approx((-0.5 + 1.0) / 2)
 
 
+def test_reviews_come_with_what_was_said_of_them_last(engine: Engine, tmp_path: Path) -> None:
+    """A model's second opinion, and a stream's, replace the first; no opinion leaves the stars."""
+
+    def put(table: str, name: str, rows: list[Row], schema: dict[str, Any]) -> None:
+        path = tmp_path / table / f"date={FIRST}" / f"{name}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pl.DataFrame(rows, schema=schema, orient="row").write_parquet(path)
+
+    def said(review: str, sentiment: float | None, version: str, hour: int) -> Row:
+        return {
+            "review_id": review, "item_id": "lamp", "timestamp": at(0, 5), "sentiment": sentiment,
+            "sentiment_version": version, "scored_at": at(9, 3600 * hour),
+        }  # fmt: skip
+
+    moment = pl.Datetime("us", "UTC")
+    reviews = [
+        {"review_id": f"r{n}", "item_id": "lamp", "stars": 5, "timestamp": at(0, 5)}
+        for n in range(4)
+    ]
+    put("reviews", "part-0", reviews, SCHEMAS["reviews"])
+    table = warehouse_tables(tmp_path)["reviews"]
+    (bare,) = table.partitions().values()
+    assert "sentiment" not in table.read(engine, EVERY).columns
+    schema = {
+        "review_id": pl.String, "item_id": pl.String, "timestamp": moment, "sentiment": pl.Float64,
+        "sentiment_version": pl.String, "scored_at": moment,
+    }  # fmt: skip
+    first = [said("r0", -1.0, "b", 1), said("r1", -1.0, "b", 1), said("r2", None, "b", 1)]
+    put("review_sentiment", "part-0", first, schema)
+    put("review_sentiment", "stream-1", [said("r1", 0.5, "a", 2)], schema)
+    (scored,) = table.partitions().values()
+    assert (scored.rows, scored.fingerprint != bare.fingerprint) == (4, True)
+    rows = table.read(engine, EVERY)
+    found = rows.select("review_id", "sentiment", "sentiment_version").to_pandas()
+    by_review = {r: (None if v is None or v != v else v, w) for r, v, w in found.to_numpy()}
+    assert by_review["r0"] == (-1.0, "b")
+    assert by_review["r1"] == (0.5, "a")
+    assert by_review["r2"][0] is None
+    assert by_review["r3"][0] is None
+    (row,) = computed(
+        engine, item_review_sentiment(rows, Dates(FIRST, FIRST)), tmp_path / "out", "item_id"
+    )
+    assert (row["reviews_7d"], row["sentiment_7d"]) == (4, pytest.approx((-1 + 0.5 + 1 + 1) / 4))
+
+
 def test_telemetry_windows(
     engine: Engine, warehouse: Path, raw: dict[str, list[Row]], tmp_path: Path
 ) -> None:
