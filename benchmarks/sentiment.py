@@ -155,11 +155,13 @@ def speed(
     labels = np.array(test["label"].to_list()).astype(int)
     commands = speed_rows(cfg, runs, file)
     rates: dict[str, list[float]] = {name: [] for name in commands}
+    work: dict[str, list[float]] = {name: [] for name in commands}
     classes: dict[str, Any] = {}
     for number in range(cfg.speed.rounds):  # rows in turn: a busy minute of the machine hits all
         for name, command in commands.items():
             answer = measure(command, ENVIRONMENT)
             rates[name].append(answer["texts_per_s"])
+            work[name].append(answer["cpu_s"])
             classes[name] = np.array(answer["classes"])
             log.info("round %d, %s: %.0f texts/s", number + 1, name, answer["texts_per_s"])
     middle = {name: median(values) for name, values in rates.items()}
@@ -171,18 +173,19 @@ def speed(
             "lowest": min(rates[name]),
             "highest": max(rates[name]),
             "times": middle[name] / middle[best],
+            "cpu_ms_per_text": 1000 * median(work[name]) / len(labels),
             "same_answer": float(np.mean(classes[name] == classes[peers[0]])),
             "accuracy": float(np.mean(classes[name] == labels)),
         }
         for name in commands
     }
     table = Table(title=f"SST-2 test, {len(labels)} texts, {cfg.speed.threads} cores")
-    for column in ("", "texts/s", "times the peer", "same answer", "accuracy"):
+    for column in ("", "texts/s", "times the peer", "CPU ms a text", "same answer", "accuracy"):
         table.add_column(column, justify="right" if column else "left")
     for name, row in rows.items():
         table.add_row(
             name, f"{row['texts_per_s']:,.0f}", f"{row['times']:.1f}",
-            f"{row['same_answer']:.4f}", f"{row['accuracy']:.4f}",
+            f"{row['cpu_ms_per_text']:.2f}", f"{row['same_answer']:.4f}", f"{row['accuracy']:.4f}",
         )  # fmt: skip
     console.print(table)
     for name, bar in cfg.speed.bars.items():
