@@ -12,9 +12,17 @@ import matplotlib.pyplot as plt
 
 
 def bars(
-    panels: Mapping[str, Mapping[str, float]], unit: str, path: Path, ours: str = "millrace"
+    panels: Mapping[str, Mapping[str, float]],
+    unit: str,
+    path: Path,
+    ours: str = "millrace",
+    digits: int = 0,
 ) -> None:
-    """One panel for each entry; rows whose name starts with `ours` stand out."""
+    """One panel for each entry; rows whose name starts with `ours` stand out.
+
+    Args:
+        digits: of each bar's label, behind the point.
+    """
     rows = max(len(p) for p in panels.values())
     figure, axes = plt.subplots(
         1, len(panels), figsize=(5.5 * len(panels), 1.2 + 0.42 * rows), layout="constrained"
@@ -25,7 +33,7 @@ def bars(
         names = list(values)[::-1]
         colours = ["#c2571a" if n.startswith(ours) else "#8a9ba8" for n in names]
         drawn = axis.barh(names, [values[n] for n in names], color=colours)
-        axis.bar_label(drawn, fmt="{:,.0f}", padding=3, fontsize=8)
+        axis.bar_label(drawn, fmt=f"{{:,.{digits}f}}", padding=3, fontsize=8)
         axis.set(title=title, xlabel=unit)
         axis.margins(x=0.18)
         axis.locator_params(axis="x", nbins=5)  # long numbers must not touch

@@ -67,3 +67,26 @@ def measure(command: Sequence[str], environment: Mapping[str, str] | None = None
     except (ValueError, IndexError) as error:
         tail = "\n".join((done.stdout + done.stderr).splitlines()[-20:])
         raise ChildError(f"{' '.join(command)}: {error}\n{tail}") from error
+
+
+def run_through(
+    command: Sequence[str], shown: Path, environment: Mapping[str, str] | None = None
+) -> None:
+    """Run a long command; what it prints goes to the file `shown` while it runs.
+
+    Raises:
+        ChildError: it failed.
+    """
+    shown.parent.mkdir(parents=True, exist_ok=True)
+    with shown.open("w", encoding="utf-8") as file:
+        done = subprocess.run(
+            list(command),
+            cwd=ROOT,
+            env={**os.environ, **(environment or {})},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    if done.returncode:
+        tail = "\n".join(shown.read_text("utf-8", "replace").splitlines()[-20:])
+        raise ChildError(f"{' '.join(command)}: exit code {done.returncode}\n{tail}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,19 +112,48 @@ class EncoderVectors:
     Args:
         encoder: see `models.sentiment.encoder`.
         dim: D, at most the encoder's width.
+        cache: folder for what the encoder says, which takes most of the time; None: none.
     """
 
     encoder: str
     dim: int
     batch_size: int = 256
+    cache: str | None = None
 
     def of(self, tokenizer: Tokenizer) -> Vectors:
+        vocabulary = tokenizer.get_vocab()
+        words = sorted(w for w in vocabulary if w not in (PAD, UNKNOWN))
+        matrix = self._cached(words)
+        matrix = matrix - matrix.mean(0)
+        _, _, components = torch.linalg.svd(matrix, full_matrices=False)
+        reduced = matrix @ components[: self.dim].T
+        reduced = reduced / reduced.std()
+        # A vocabulary smaller than the width has fewer components than that.
+        reduced = torch.nn.functional.pad(reduced, (0, self.dim - reduced.shape[1]))
+        found = {vocabulary[w]: row for w, row in zip(words, reduced.numpy() * 0.4, strict=True)}
+        return filled(vocabulary, found, self.encoder, 0)
+
+    def _cached(self, words: list[str]) -> Tensor:
+        if self.cache is None:
+            return self._ask(words)
+        digest = hashlib.sha256("\0".join([self.encoder, *words]).encode()).hexdigest()[:16]
+        file = Path(self.cache) / f"{digest}.npy"
+        if file.is_file():
+            return torch.from_numpy(np.load(file, allow_pickle=False))
+        matrix = self._ask(words)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        whole = file.with_suffix(f".{os.getpid()}.tmp")
+        with whole.open("wb") as stream:
+            np.save(stream, matrix.numpy(), allow_pickle=False)
+        whole.replace(file)  # two runs may write it together
+        return matrix
+
+    def _ask(self, words: list[str]) -> Tensor:
+        """[words, the encoder's width]: the mean over a word's own subwords."""
         from transformers import AutoModel, AutoTokenizer  # a second that files do not need
 
         source = str(encoder_folder(self.encoder) or self.encoder)
         read, encoder = AutoTokenizer.from_pretrained(source), AutoModel.from_pretrained(source)
-        vocabulary = tokenizer.get_vocab()
-        words = [w for w in vocabulary if w not in (PAD, UNKNOWN)]
         parts = []
         encoder.eval()
         with torch.inference_mode():
@@ -133,15 +164,7 @@ class EncoderVectors:
                 states = encoder(**batch).last_hidden_state
                 real = batch["attention_mask"].unsqueeze(-1).to(states.dtype)
                 parts.append((states * real).sum(1) / real.sum(1))
-        matrix = torch.cat(parts)
-        matrix = matrix - matrix.mean(0)
-        _, _, components = torch.linalg.svd(matrix, full_matrices=False)
-        reduced = matrix @ components[: self.dim].T
-        reduced = reduced / reduced.std()
-        # A vocabulary smaller than the width has fewer components than that.
-        reduced = torch.nn.functional.pad(reduced, (0, self.dim - reduced.shape[1]))
-        found = {vocabulary[w]: row for w, row in zip(words, reduced.numpy() * 0.4, strict=True)}
-        return filled(vocabulary, found, self.encoder, 0)
+        return torch.cat(parts)
 
 
 def filled(
