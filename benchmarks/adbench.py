@@ -96,12 +96,15 @@ def draw(table: dict[str, dict[str, float]], path: Path) -> None:
     """A row of dots a file: one for each detector, ours on top."""
     names = list(next(iter(table.values())))
     files = sorted(table, key=lambda f: table[f]["5-NN"])
+    colours = ["#1b6ca8", "#3a9d6e", "#8a6fb0", "#8a9ba8", "#b0a16a", "#5b6670"]  # none like ours
     figure, axis = plt.subplots(figsize=(9, 0.32 * len(files) + 1.5), layout="constrained")
+    others = [name for name in names if name != OURS]
     for name in names[::-1]:
         mine = name == OURS
+        colour = "#c2571a" if mine else colours[others.index(name) % len(colours)]
         axis.plot(
-            [table[f][name] for f in files], files, "o" if mine else ".", label=name, alpha=0.9,
-            **({"color": "#c2571a", "markersize": 8} if mine else {}),
+            [table[f][name] for f in files], files, "o" if mine else "D", label=name,
+            color=colour, markersize=8 if mine else 4, alpha=0.9,
         )  # fmt: skip
     axis.set(xlabel="AUROC, %", title="ADBench, semi-supervised: mean over seeds")
     axis.grid(alpha=0.3)
