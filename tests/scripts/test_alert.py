@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import signal
@@ -33,9 +34,11 @@ def http() -> Iterator[HttpSink]:
 
 
 def command(root: Path, *arguments: str) -> list[str]:
+    words = list(itertools.takewhile(lambda argument: "=" not in argument, arguments))
     return [
-        sys.executable, "scripts/alert.py", *arguments, f"paths.root={root}",
+        sys.executable, "scripts/alert.py", *words, f"paths.root={root}",
         f"anomalies.store=sqlite:///{root}/store.db", "alerts/scores=none",
+        *arguments[len(words) :],  # of two values for one key the last counts
     ]  # fmt: skip
 
 
