@@ -128,10 +128,10 @@ def test_bad_input_over_real_http(stack: Stack, query: str, status: int, named: 
     assert named in problem["detail"]
 
 
-def test_a_body_of_ten_megabytes_is_refused_before_it_is_sent(stack: Stack) -> None:
+def test_a_body_of_twenty_megabytes_is_refused_before_it_is_sent(stack: Stack) -> None:
     port = int(stack.url.rsplit(":", 1)[1])
     head = (
-        "POST /v1/recommendations HTTP/1.1\r\nHost: gateway\r\nContent-Length: 10000000\r\n"
+        "POST /v1/recommendations HTTP/1.1\r\nHost: gateway\r\nContent-Length: 20000000\r\n"
         "Content-Type: application/json\r\n\r\n["
     )
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
@@ -139,7 +139,7 @@ def test_a_body_of_ten_megabytes_is_refused_before_it_is_sent(stack: Stack) -> N
         with connection.makefile("rb") as stream:
             answer = stream.read().decode()  # until the server hangs up
     assert answer.startswith("HTTP/1.1 413 ")
-    assert "1048576" in answer
+    assert "16777216" in answer
     assert stack.ask("/health/live")[0] == 200
 
 

@@ -70,8 +70,9 @@ def test_a_model_may_be_chosen_by_path_or_left_out(root: Path, tmp_path: Path) -
     shutil.copytree(root / "artifacts" / "anomaly" / VERSION, other)
     services(settings(root, f"models.anomaly.artifact={other}", "models.recommender.serve=false"))
     assert served(root) == {
-        "artifacts": {"recommender": None, "anomaly": str(other)}, "archives": ["anomaly"],
-    }  # fmt: skip
+        "artifacts": {"recommender": None, "anomaly": str(other), "sentiment": None},
+        "archives": ["anomaly"],
+    }
 
 
 def test_what_is_absent_is_not_served(root: Path) -> None:
@@ -84,11 +85,11 @@ def test_without_any_artifact_it_says_where_it_looked_and_how_to_make_them(tmp_p
     with pytest.raises(MissingArtifactError) as missing:
         services(settings(tmp_path))
     text = str(missing.value)
-    for name in ("recommender", "anomaly"):
+    for name in ("recommender", "anomaly", "sentiment"):
         assert str(tmp_path / "artifacts" / name) in text
         assert f"experiment={name}/" in text
     assert "features_only=true" in text
-    nothing = ("models.recommender.serve=false", "models.anomaly.serve=false")
+    nothing = [f"models.{use}.serve=false" for use in ("recommender", "anomaly", "sentiment")]
     with pytest.raises(MissingArtifactError, match="every model has serve=false"):
         services(settings(tmp_path, *nothing))
 
