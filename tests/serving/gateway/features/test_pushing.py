@@ -144,7 +144,10 @@ def test_a_view_that_is_only_computed_takes_no_pushes(own_features: Path) -> Non
     outcome = gateway_pushes.push(str(own_features), "item_content", [row()], Terms())
     fault = outcome.faults[0]
     assert (fault.field, fault.reason) == ("view", "takes no pushes")
-    assert fault.accepted == "views that take pushes: user_history, user_counters"
+    assert (
+        fault.accepted
+        == "views that take pushes: user_history, user_counters, item_review_sentiment"
+    )
 
 
 async def test_a_long_push_is_cut_off(gateway: Client) -> None:
