@@ -38,7 +38,7 @@ class AppriseSender:
     """One Apprise URL.
 
     Args:
-        url: see https://github.com/caronc/apprise/wiki; its secrets come from the environment.
+        url: in Apprise's form for the service; its secrets come from the environment.
         form: `html` (email: with a text alternative), `text` (chats), `short` (SMS: the subject).
         picture: attach the plot where the service takes attachments.
         per_message: parameters of the URL that each message fills in, `{key}` with its idempotency
