@@ -54,7 +54,6 @@ class MicroBatcher(Generic[Q, A]):
         if len(self._workers) < self.concurrency:
             worker = asyncio.create_task(self._work())
             self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
         return await future
 
     @property
@@ -62,21 +61,28 @@ class MicroBatcher(Generic[Q, A]):
         return len(self._waiting)
 
     async def _work(self) -> None:
-        while self._waiting:
-            batch = self._take()
-            if not batch:
-                return
-            try:
-                answers = await self._run([query for query, _ in batch])
-            except Exception as error:
-                answers = [error] * len(batch)
-            for (_, future), answer in zip(batch, answers, strict=True):
-                if future.done():
-                    continue
-                if isinstance(answer, Exception):
-                    future.set_exception(answer)
-                else:
-                    future.set_result(answer)
+        try:
+            while batch := self._take():
+                await self._answer(batch)
+        finally:
+            # In the same step that found nothing waiting: a callback would run a step later, and a
+            # query that came in between would count on a worker that is gone, and wait for ever.
+            task = asyncio.current_task()
+            assert task is not None, "this runs as a task"
+            self._workers.discard(task)
+
+    async def _answer(self, batch: list[tuple[Q, asyncio.Future[A]]]) -> None:
+        try:
+            answers = await self._run([query for query, _ in batch])
+        except Exception as error:
+            answers = [error] * len(batch)
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if future.done():
+                continue
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
 
     def _take(self) -> list[tuple[Q, asyncio.Future[A]]]:
         batch: list[tuple[Q, asyncio.Future[A]]] = []

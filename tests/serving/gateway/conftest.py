@@ -105,7 +105,7 @@ def gateway_config(
         {
             "artifacts": {"recommender": str(artifact) if artifact else None},
             "features": str(features),
-            "deadline_ms": 10_000,
+            "deadline_ms": 3000,
             "fetch": 5,
             "max_body_bytes": 100_000,
             "cache": {"ttl_s": 60, "max_entries": 100},

@@ -158,3 +158,15 @@ def test_the_gateway_process_never_loads_torch(tiny_artifact: Path) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+async def test_a_query_that_comes_as_a_worker_leaves_is_answered() -> None:
+    async def echo(queries: list[int]) -> list[int]:
+        return queries
+
+    batcher = MicroBatcher[int, int](echo, max_batch=4, max_queue=10)
+
+    async def one_after_another() -> list[int]:
+        return [await batcher.submit(n) for n in range(50)]
+
+    assert await asyncio.wait_for(one_after_another(), 10) == list(range(50))
