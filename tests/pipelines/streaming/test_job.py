@@ -120,7 +120,7 @@ async def test_an_outage_is_waited_out(source: Source) -> None:
     left = iter(range(10))
     handler.fails = lambda _: ConnectionError("away") if next(left, None) is not None else None
     await until(make_job(source, handler), lambda: len(handler.seen) == 2)
-    assert handler.seen == [name(1), name(2)]
+    assert sorted(handler.seen) == [name(1), name(2)]  # partitions have no order between them
 
 
 async def test_a_message_that_cannot_be_handled_is_buried_alone_and_can_be_replayed(
