@@ -5,7 +5,7 @@
 # shellcheck disable=SC2086
 set -eu
 cd "$(dirname "$0")/.."
-extras="--extra ranking --extra text --extra features --extra spark --extra streaming --extra serving --extra anomaly --extra sweeps --extra dev"
+extras="--extra ranking --extra retrieval --extra text --extra features --extra spark --extra streaming --extra serving --extra anomaly --extra sweeps --extra dev"
 plain="--python-version 3.11 --no-annotate --no-header --no-emit-index-url --no-emit-find-links --quiet"
 compile="uv pip compile pyproject.toml $extras --override locks/overrides.txt $plain"
 # The CPU build of torch needs none of the CUDA libraries that its metadata on the registry names.
