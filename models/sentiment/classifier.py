@@ -28,6 +28,9 @@ class TextClassifier(pl.LightningModule):
         class_weights: "balanced" or none.
         soften: temperature of a teacher's probabilities (Hinton et al., 2015).
         teacher_share: of the loss, where a batch brings a teacher's logits.
+        consistency: weight of R-Drop (Wu et al., NeurIPS 2021): each text is read twice, under two
+            dropout masks, and the two answers are pulled together; twice the time a step.
+            0: once.
         counts: examples of each class in training.
     """
 
@@ -47,6 +50,7 @@ class TextClassifier(pl.LightningModule):
         class_weights: str = "none",
         soften: float = 1.0,
         teacher_share: float = 1.0,
+        consistency: float = 0.0,
     ) -> None:
         super().__init__()
         if class_weights not in ("none", "balanced"):
@@ -60,6 +64,7 @@ class TextClassifier(pl.LightningModule):
         self.label_smoothing = label_smoothing
         self.soften = soften
         self.teacher_share = teacher_share
+        self.consistency = consistency
         weights = torch.ones(len(counts))
         if class_weights == "balanced":
             weights = sum(counts) / (len(counts) * torch.tensor(counts, dtype=torch.float32))
@@ -85,8 +90,12 @@ class TextClassifier(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
         ids, labels, taught = batch
-        logits = self(ids)
-        loss = self._loss(logits, labels, taught)
+        if self.consistency:
+            first, second = self(torch.cat([ids, ids])).chunk(2)
+            loss = self._loss(first, labels, taught) + self._loss(second, labels, taught)
+            loss = loss / 2 + self.consistency * disagreement(first, second)
+        else:
+            loss = self._loss(self(ids), labels, taught)
         self.log(
             "train_loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(ids)
         )
@@ -147,3 +156,10 @@ class TextClassifier(pl.LightningModule):
                 if chosen:
                     decay = self.weight_decay if matrices else 0.0
                     yield {"params": chosen, "lr": rate, "weight_decay": decay}
+
+
+def disagreement(first: Tensor, second: Tensor) -> Tensor:
+    """Mean symmetric Kullback-Leibler divergence of two answers, logits [B, C]."""
+    one, other = first.log_softmax(-1), second.log_softmax(-1)
+    apart = functional.kl_div(one, other, reduction="batchmean", log_target=True)
+    return (apart + functional.kl_div(other, one, reduction="batchmean", log_target=True)) / 2
