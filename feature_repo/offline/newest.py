@@ -3,8 +3,8 @@
 Entity rows are put in order of key and time. A feature row about a key matters first to one of
 them: the first that is not earlier than it. There it competes with the others by time, then by
 creation, then by its place in the table. At the end each entity row takes what its own place or
-the nearest place before it (of the same key) has won. Feature rows need no order and no memory
-beyond one batch, however large the table; what stays in memory grows with the entity rows.
+the nearest place before it (of the same key) has won. Feature rows are not sorted and need no
+memory beyond one batch, however large the table; what stays in memory grows with the entity rows.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from feature_repo.offline.places import Places
+
 Integers = npt.NDArray[np.int64]
 
 _CODE = "__code"
 _NEVER = np.iinfo(np.int64).min
-# A table from key to code instead of a join, while it is no larger than this many times the codes.
+# A table from key to code instead of a join, while it is no larger than this many times the keys.
 _SPARSE, _SMALL = 8, 1 << 20
+_AT_ONCE = 1 << 16  # rows that compete at a time: what is made on the way stays in the caches
 
 
 class Newest:
@@ -34,24 +37,16 @@ class Newest:
 
     def __init__(self, keys: pl.DataFrame, times: Integers, known_only: bool) -> None:
         self._known_only = known_only
-        self._codes = keys.drop_nulls().unique(maintain_order=True)
-        self._codes = self._codes.with_columns(pl.int_range(pl.len()).alias(_CODE))
-        self._table, self._lowest = self._direct()
-        code = self._code_of(keys)
-        order = np.lexsort((times, code))
-        self._rows = order[code[order] >= 0]  # place → entity row
-        self._code, self._time = code[self._rows], times[self._rows]
+        self._codes = Codes(keys)
+        code = self._codes.of(keys)
+        order = _in_order(code, times)
+        self._rows = order[np.count_nonzero(code < 0) :]  # those with a key, in order
+        self._places = Places(code[self._rows], times[self._rows], self._codes.count)
         self._asked = len(times)
-        n = len(self._rows)
-        self._best_time = np.full(n, _NEVER)
-        self._best_created = np.full(n, _NEVER)
-        self._best_row = np.full(n, -1)
-        self._first = int(self._time.min()) if n else 0
-        self._last = int(self._time.max()) if n else 0
-        # Key and time share one integer; keys that do not fit beside the time come in turns.
-        self._bits = max(1, (self._last - self._first).bit_length())
-        self._shift = 63 - self._bits
-        self._packed = self._pack(self._code, self._time)
+        # What the best feature row of each place has, the first to decide first.
+        self._best_time, self._best_created, self._best_row = self._best = tuple(
+            np.full(len(self._places), _NEVER) for _ in range(3)
+        )
         self._lock = threading.Lock()
 
     def add(
@@ -63,17 +58,15 @@ class Newest:
             created: their creation, if it is known.
             first: number of the first one within the table; the others follow.
         """
-        if not len(self._rows):
-            return
         if created is None:
             created = np.zeros(len(times), np.int64)
-        since = np.maximum(times, created) if self._known_only else times
-        code = self._code_of(keys)
-        here = np.flatnonzero((code >= 0) & (since <= self._last) & (times > _NEVER))
-        turns = code[here] >> self._shift if len(self._codes) >> self._shift else None
-        for turn in (0,) if turns is None else np.unique(turns):
-            mine = here if turns is None else here[turns == turn]
-            self._compete(mine, code[mine], since[mine], times, created, first)
+        code = self._codes.of(keys)
+        known = np.flatnonzero((code >= 0) & (times > _NEVER))
+        for start in range(0, len(known), _AT_ONCE):
+            rows = known[start : start + _AT_ONCE]
+            values = [times.take(rows), created.take(rows), rows + first]
+            since = np.maximum(*values[:2]) if self._known_only else values[0]
+            self._compete(self._places.find(code.take(rows), since), values)
 
     def rows(self) -> tuple[Integers, Integers]:
         """For each entity row the number of its feature row, or −1, and that row's time."""
@@ -81,10 +74,10 @@ class Newest:
         if self._known_only:  # a row that came late may be older than what was known before
             best = (self._best_row[won], self._best_created[won], self._best_time[won])
             won = won[np.lexsort(best)]
-        rank = np.zeros(len(self._rows), np.int64)
+        rank = np.zeros(len(self._places), np.int64)
         rank[won] = np.arange(1, len(won) + 1)
-        base = self._code * (len(won) + 1)  # so that no key's rank reaches the next key
-        rank = np.maximum.accumulate(base + rank) - base
+        base = self._places.code * (len(won) + 1)  # so that no key's rank reaches the next key
+        rank = (np.maximum.accumulate(base + rank) - base)[self._places.of_row]
         rows, times = np.full(self._asked, -1), np.full(self._asked, _NEVER)
         has = rank > 0
         place = won[rank[has] - 1]
@@ -92,82 +85,65 @@ class Newest:
         times[self._rows[has]] = self._best_time[place]
         return rows, times
 
-    def _compete(
-        self,
-        rows: Integers,
-        code: Integers,
-        since: Integers,
-        times: Integers,
-        created: Integers,
-        first: int,
-    ) -> None:
-        """Rows of one turn of keys; times and creations are the whole batch's."""
-        if not len(code):
-            return
-        turn = int(code[0]) >> self._shift
-        start, end = np.searchsorted(self._code, [turn << self._shift, (turn + 1) << self._shift])
-        packed = self._pack(code, np.maximum(since, self._first))
-        order = np.argsort(packed)
-        packed = packed[order]
-        places = self._packed[start:end]
-        place = np.searchsorted(places, packed)
-        meets = place < len(places)
-        meets[meets] = places[place[meets]] >> self._bits == packed[meets] >> self._bits
-        place, rows = place[meets] + start, rows[order[meets]]
-        if not len(rows):
-            return
-        starts = np.flatnonzero(np.concatenate(([True], place[1:] != place[:-1])))
-        moments = times[rows]
-        newest = np.maximum.reduceat(moments, starts)
-        sizes = np.diff(np.append(starts, len(place)))
-        winning = np.flatnonzero(moments == np.repeat(newest, sizes))
-        place, rows = place[winning], rows[winning]
-        if len(rows) > len(starts):  # several of one moment
-            tied = np.lexsort((rows, created[rows], place))
-            place, rows = place[tied], rows[tied]
-            last = np.append(place[1:] != place[:-1], True)
-            place, rows = place[last], rows[last]
-        self._take(place, newest, created[rows], rows + first)
-
-    def _take(self, place: Integers, times: Integers, created: Integers, rows: Integers) -> None:
-        """Let winners of a batch replace earlier ones that they beat."""
+    def _compete(self, place: Integers, values: list[Integers]) -> None:
+        """Let rows replace those that they beat in (time, creation, number)."""
         with self._lock:
-            old_time, old_created = self._best_time[place], self._best_created[place]
-            later = (created > old_created) | (
-                (created == old_created) & (rows > self._best_row[place])
-            )
-            better = (times > old_time) | ((times == old_time) & later)
-            place = place[better]
-            self._best_time[place] = times[better]
-            self._best_created[place] = created[better]
-            self._best_row[place] = rows[better]
+            for n, best in enumerate(self._best):
+                before = best.take(place)
+                np.maximum.at(best, place, values[n])
+                equal = np.flatnonzero(values[n] == best.take(place))
+                place, values = place.take(equal), [v.take(equal) for v in values]
+                risen = place.compress(values[n] > before.take(equal))
+                for lower in self._best[n + 1 :]:  # what it has belongs to one that is beaten now
+                    lower[risen] = _NEVER
 
-    def _pack(self, code: Integers, times: Integers) -> Integers:
-        packed: Integers = ((code & ((1 << self._shift) - 1)) << self._bits) + (times - self._first)
-        return packed
 
-    def _code_of(self, keys: pl.DataFrame) -> Integers:
+class Codes:
+    """The keys of the entity rows as numbers from 0 on."""
+
+    def __init__(self, keys: pl.DataFrame) -> None:
+        self._table, self._lowest = _direct(keys)
+        if self._table is None:
+            self._known = keys.drop_nulls().unique(maintain_order=True).with_row_index(_CODE)
+            self.count = len(self._known)
+        else:
+            self.count = int(self._table.max()) + 1
+
+    def of(self, keys: pl.DataFrame) -> Integers:
         """Each row's key as a number; −1: null, or no entity row has it."""
         if self._table is not None:
-            column = keys.to_series()
-            near = (column.cast(pl.Int64) - self._lowest).fill_null(-1).to_numpy()
-            inside = (near >= 0) & (near < len(self._table))
-            return np.where(inside, self._table[np.where(inside, near, 0)], -1)
-        joined = keys.join(self._codes, on=keys.columns, how="left", maintain_order="left")
-        return joined[_CODE].fill_null(-1).cast(pl.Int64).to_numpy()
+            outside = self._lowest - 1
+            near = keys.to_series().cast(pl.Int64).fill_null(outside).to_numpy() - outside
+            return self._table.take(near, mode="clip")
+        joined = keys.join(self._known, on=keys.columns, how="left", maintain_order="left")
+        return joined[_CODE].cast(pl.Int64).fill_null(-1).to_numpy()
 
-    def _direct(self) -> tuple[Integers | None, int]:
-        """A table from key to code, if the key is one integer of a small range; and its start."""
-        names = self._codes.columns[:-1]
-        if len(names) != 1 or not self._codes.schema[names[0]].is_integer():
-            return None, 0
-        column = self._codes[names[0]]
-        if column.dtype == pl.UInt64 or not len(column):
-            return None, 0
-        lowest, highest = int(column.min()), int(column.max())  # type: ignore[arg-type]
-        size = highest - lowest + 1
-        if size > _SMALL + _SPARSE * len(column):
-            return None, 0
-        table = np.full(size, -1)
-        table[(column.cast(pl.Int64) - lowest).to_numpy()] = self._codes[_CODE].to_numpy()
-        return table, lowest
+
+def _direct(keys: pl.DataFrame) -> tuple[Integers | None, int]:
+    """A table from key to code, if the key is one integer of a small range; and its start.
+
+    It has one entry more on both sides, for all keys outside.
+    """
+    column = keys.to_series().drop_nulls()
+    if keys.width > 1 or not column.dtype.is_integer() or column.dtype == pl.UInt64:
+        return None, 0
+    if not len(column):
+        return None, 0
+    lowest, highest = int(column.min()), int(column.max())  # type: ignore[arg-type]
+    size = highest - lowest + 1
+    if size > _SMALL + _SPARSE * len(column):
+        return None, 0
+    asked = np.zeros(size + 2, bool)
+    asked[(column.cast(pl.Int64) - lowest + 1).to_numpy()] = True
+    return np.where(asked, np.cumsum(asked) - 1, -1), lowest
+
+
+def _in_order(code: Integers, times: Integers) -> Integers:
+    """The order of rows by code, then time."""
+    if not len(code):
+        return np.zeros(0, np.int64)
+    first, span = int(times.min()), int(times.max()) - int(times.min()) + 1
+    if (int(code.max()) + 2) * span < 2**63:
+        one = pl.Series(code * span + (times - first))  # a third of the time that two need
+        return one.arg_sort().cast(pl.Int64).to_numpy()
+    return np.lexsort((times, code))

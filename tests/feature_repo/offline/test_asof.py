@@ -13,7 +13,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from feature_repo.offline import newest
 from feature_repo.offline.asof import batch_rows, point_in_time_join
 from feature_repo.offline.table import TIME, FeatureTable, JoinError
 
@@ -121,25 +120,32 @@ def test_many_batches_give_the_same_as_one(tmp_path: Path, known_only: bool) -> 
 
 
 @pytest.mark.parametrize("known_only", [False, True])
-def test_keys_too_many_to_share_a_number_with_the_time_come_in_turns(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, known_only: bool
-) -> None:
-    """As with billions of keys or millennia: only two keys fit beside the time."""
-    made = newest.Newest.__init__
-
-    def narrow(self: newest.Newest, *arguments: Any) -> None:
-        made(self, *arguments)
-        self._bits, self._shift = 62, 1
-        self._packed = self._pack(self._code, self._time)
-
+def test_keys_and_times_too_wide_to_share_a_number(tmp_path: Path, known_only: bool) -> None:
+    """As with billions of keys: here some keys over a hundred thousand years."""
+    far = 876_000_000  # hours, as integers below: no Python date is that late
     rows = [(f"k{n % 31}", n % 3, n % 50, n * 7 % 50, n) for n in range(900)]
     asked = [(f"k{n % 40}", n % 3, n % 60) for n in range(500)]
     table = features(tmp_path / "view.parquet", rows)
-    wide = point_in_time_join(entities(asked), "event_timestamp", [table], known_only=known_only)
-    monkeypatch.setattr(newest.Newest, "__init__", narrow)
-    turns = point_in_time_join(entities(asked), "event_timestamp", [table], known_only=known_only)
-    assert turns.equals(wide)
-    assert wide["value"].to_list() == brute(asked, rows, None, known_only)
+    late = entities([("k0", 0, 0)]).with_columns(
+        event_timestamp=pl.lit(far * 3_600_000_000).cast(TIME)
+    )
+    frame = pl.concat([entities(asked), late])
+    codes = frame.select("a", "b").unique().height
+    assert codes * far * 3_600_000_000 > 2**63
+    joined = point_in_time_join(frame, "event_timestamp", [table], known_only=known_only)
+    assert joined["value"].to_list()[:-1] == brute(asked, rows, None, known_only)
+
+
+@pytest.mark.parametrize("known_only", [False, True])
+def test_moments_that_crowd_and_one_far_away(tmp_path: Path, known_only: bool) -> None:
+    """Nearly all moments share a slot; they must be told apart none the less."""
+    rows = [("x", n % 3, n / 1000, n * 7 % 900 / 1000, n) for n in range(900)]
+    asked = [("x", n % 4, n * 13 % 950 / 1000) for n in range(500)] + [("x", 1, 80_000)]
+    joined = point_in_time_join(
+        entities(asked), "event_timestamp", [features(tmp_path / "v.parquet", rows)],
+        known_only=known_only,
+    )  # fmt: skip
+    assert joined["value"].to_list() == brute(asked, rows, None, known_only)
 
 
 @pytest.mark.parametrize(
