@@ -16,11 +16,12 @@ from typing import Any, Protocol
 import polars as pl
 
 from pipelines.streaming.events import message
-from pipelines.streaming.source import StreamFullError
+from pipelines.streaming.source import BrokerError, StreamFullError
 
 log = logging.getLogger(__name__)
 
 _FULL_S = 0.5  # wait before the next try where the stream is full
+_AWAY_S = 2.0  # the same where the broker is away
 _AT_ONCE = 500  # messages in one round trip, where the rate does not ask for fewer
 
 
@@ -98,7 +99,14 @@ async def produce(
     per_entry: int,
     now: bool,
 ) -> float:
-    """Send all rows, waiting where the stream is full; returns the rate reached, in events/s."""
+    """Send all rows, waiting where the stream is full; returns the rate reached, in events/s.
+
+    A broker that goes away is waited for: what may have arrived before the connection broke is sent
+    again with the same ids and times, which consumers take once.
+
+    Raises:
+        BrokerError: the broker does not answer the first time.
+    """
     started = time.monotonic()
     step = _AT_ONCE if rate is None else max(1, min(_AT_ONCE, round(rate / 50)))
     waiting = days.messages(rows, now)
@@ -114,6 +122,11 @@ async def produce(
             except StreamFullError as error:
                 log.warning("%s", error)
                 await asyncio.sleep(_FULL_S)
+            except BrokerError as error:
+                if not sent:  # nobody has ever answered there: a wrong address, most likely
+                    raise
+                log.warning("after %d of %d events, waiting: %s", sent, len(rows), error)
+                await asyncio.sleep(_AWAY_S)
         sent += len(found)
         if rate is not None:
             await asyncio.sleep(max(0.0, started + sent / rate - time.monotonic()))

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
+from scripts.alert import COMMANDS as ALERT_COMMANDS
 from scripts.commands import command_overrides
 from scripts.entrypoint import CONFIGS, explain
 from scripts.monitor import COMMANDS
@@ -50,9 +51,35 @@ def test_the_monitor_is_scraped_where_it_listens(services: dict[str, Any]) -> No
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         cfg = compose("monitor", [*overrides, "paths.root=/opt/millrace"])
     scraped = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
-    targets = {j["job_name"]: j["static_configs"][0]["targets"] for j in scraped["scrape_configs"]}
-    assert targets["features"] == [f"monitor:{cfg.port}"]
+    [job] = [j for j in scraped["scrape_configs"] if j["job_name"] == "features"]
+    assert job["static_configs"][0]["targets"] == [f"monitor:{cfg.port}"]
     assert cfg.watch
+
+
+def test_the_processor_and_the_alerts_are_scraped_where_they_listen(
+    services: dict[str, Any],
+) -> None:
+    """And telemetry goes in where it comes out."""
+    configs = {}
+    for name, config in (("gateway", "serve"), ("stream", "stream"), ("alerts", "alert")):
+        overrides = services[name]["command"][2:]
+        if config == "alert":
+            overrides = command_overrides(overrides, dict.fromkeys(ALERT_COMMANDS, ()))
+        assert explain(config, overrides) is None
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            configs[name] = compose(config, [*overrides, "paths.root=/opt/millrace"])
+    stream, alerts = configs["stream"].job, configs["alerts"].alerts.job
+    assert stream.metrics_host == alerts.metrics_host == "0.0.0.0"
+    loaded = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
+    scraped = {job["job_name"]: job for job in loaded["scrape_configs"]}
+    assert scraped["alerts"]["static_configs"][0]["targets"] == [f"alerts:{alerts.metrics_port}"]
+    [found] = scraped["stream"]["dns_sd_configs"]
+    assert (found["names"], found["port"]) == (["stream"], stream.metrics_port)
+    assert configs["gateway"].anomalies.broker == configs["stream"].anomalies.broker
+    assert "redis://redis:" in configs["stream"].anomalies.broker
+    redis = " ".join(services["redis"]["command"])
+    assert "--appendonly yes" in redis
+    assert "--appendfsync always" in redis
 
 
 def test_no_secret_has_a_default(services: dict[str, Any]) -> None:

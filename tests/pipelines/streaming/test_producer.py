@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipelines.streaming.producer import produce
-from pipelines.streaming.source import StreamFullError
+from pipelines.streaming.source import BrokerError, StreamFullError
 
 
 class Numbers:
@@ -53,3 +53,30 @@ async def test_a_full_stream_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> N
     sink = Kept(fills=True)
     await produce(sink, Numbers(), rows, None, 1, now=False)
     assert sink.entries == rows
+
+
+class Away:
+    """Answers so many calls, then is away for two."""
+
+    def __init__(self, answers: int) -> None:
+        self.answers = answers
+        self.calls = 0
+        self.sent: list[list[bytes]] = []
+
+    async def send(self, payloads: Sequence[bytes]) -> None:
+        self.calls += 1
+        if self.answers < self.calls <= self.answers + 2:
+            raise BrokerError("away")
+        self.sent.append(list(payloads))
+
+
+async def test_a_broker_that_goes_away_is_waited_for_and_the_rest_arrives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipelines.streaming.producer._AWAY_S", 0.001)
+    rows = [{"n": n} for n in range(2_000)]
+    sink = Away(answers=1)
+    await produce(sink, Numbers(), rows, None, 1, now=False)
+    assert [json.loads(p) for payloads in sink.sent for p in payloads] == rows
+    with pytest.raises(BrokerError):  # a wrong address is said at once
+        await produce(Away(answers=0), Numbers(), rows, None, 1, now=False)
