@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -61,17 +62,26 @@ class Classes:
 
     Args:
         names: the classes in order; for two or three of them, from the worst to the best.
-        mapping: raw label (as text) → class, or null to leave such rows out; None: raw labels are
-            class names already.
+        mapping: raw label → class, or null to leave such rows out; None: raw labels are class
+            names already. 5, 5.0 and "5" are one label.
+
+    Raises:
+        TextError: fewer than two names, a name twice, or a label mapped to none of them.
     """
 
     names: Sequence[str]
-    mapping: Mapping[str, str | None] | None = None
+    mapping: Mapping[Any, Any] | None = None
 
     def __post_init__(self) -> None:
+        # Names may be numbers, as keys of the mapping are where the command line gives it.
+        object.__setattr__(self, "names", tuple(_plain(name) for name in self.names))
         if len(set(self.names)) != len(self.names) or len(self.names) < 2:
             raise TextError(f"classes are at least two different names, not {list(self.names)}")
-        wrong = sorted({c for c in (self.mapping or {}).values() if c} - set(self.names))
+        if self.mapping is None:
+            return
+        plain = {_plain(k): None if c is None else _plain(c) for k, c in self.mapping.items()}
+        object.__setattr__(self, "mapping", plain)
+        wrong = sorted({c for c in plain.values() if c is not None} - set(self.names))
         if wrong:
             raise TextError(f"labels are mapped to {wrong}, which are none of {list(self.names)}")
 
@@ -91,11 +101,14 @@ class Classes:
         return list(self.names).index(name), None
 
 
+_WHOLE = re.compile(r"(-?\d+)\.0+")
+
+
 def _plain(raw: Any) -> str:
-    """5, 5.0 and "5" are one label."""
-    if isinstance(raw, float) and raw.is_integer():
-        raw = int(raw)
-    return str(raw).strip()
+    """5, 5.0 and "5" are one label: a column with gaps often has whole numbers as floats."""
+    text = str(raw).strip()
+    whole = _WHOLE.fullmatch(text)
+    return whole[1] if whole else text
 
 
 def texts_of(

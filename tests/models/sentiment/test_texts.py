@@ -9,6 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 import sqlalchemy as sa
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 
 from models.sentiment.readers.query import TextQuery
 from models.sentiment.readers.reviews import ReviewReader
@@ -16,6 +18,7 @@ from models.sentiment.readers.table import MissingTextsError, TextTable
 from models.sentiment.review import read_review, reviewed, write_review
 from models.sentiment.splits import GivenSplit, StratifiedSplit, duplicates_across
 from models.sentiment.texts import Classes, TextError, Texts, texts_of
+from scripts.entrypoint import CONFIGS
 
 STARS = Classes(
     ["bad", "so-so", "good"],
@@ -106,12 +109,49 @@ def test_bad_rows_are_refused_with_their_reason() -> None:
 
 def test_a_label_mapped_to_null_is_left_out_without_complaint() -> None:
     frame = pl.DataFrame(
-        {"text": ["x", "y"], "label": ["4", "5.0"], "split": ["", ""], "key": ["a", "b"]}
+        {"text": ["x", "y"], "label": ["4", "5"], "split": ["", ""], "key": ["a", "b"]}
     )
-    frame = frame.with_columns(label=pl.Series(["4", "5"]))
     found, refused = texts_of(frame, STARS)
     assert found.text == ["y"]
     assert refused.is_empty()
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
+def test_whole_numbers_in_a_column_with_gaps_are_labels(kind: str, tmp_path: Path) -> None:
+    frame = pl.DataFrame({"text": ["x", "y", "z"], "label": [1.0, None, 5.0]})
+    file = tmp_path / f"x.{kind}"
+    {"csv": frame.write_csv, "jsonl": frame.write_ndjson, "parquet": frame.write_parquet}[kind](
+        file
+    )
+    found, refused = texts_of(TextTable(str(file)).read(), STARS)
+    assert found.label.tolist() == [0, 2]
+    assert len(refused) == 1
+
+
+def test_a_mapping_from_the_command_line_has_numbers_for_keys() -> None:
+    settings = ["data=texts", "data.path=x", "data.classes.mapping={0:negative,1:positive,2:null}"]
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        classes = instantiate(compose("find_label_errors", settings).data.classes)
+    assert [classes.of(raw)[0] for raw in ("0", "1", "2")] == [0, 1, None]
+    assert classes.of("3")[1] == "label '3' is not in the mapping (0, 1, 2)"
+
+
+def test_a_database_and_its_split_by_config(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'shop.db'}"
+    pl.DataFrame(
+        {"text": ["a", "b", "c"], "label": ["positive"] * 3, "split": ["train", "test", "train"]}
+    ).write_database("said", url)
+    settings = [
+        "data=query",
+        f"data.url={url}",
+        "data.sql='SELECT * FROM said'",
+        "data/split=given",
+    ]
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        data = compose("find_label_errors", settings).data
+        split = instantiate(data.split)
+    assert instantiate(data.reader).read()["split"].to_list() == ["train", "test", "train"]
+    assert isinstance(split, GivenSplit)
 
 
 def test_classes_that_make_no_sense() -> None:
@@ -128,14 +168,25 @@ def test_each_class_keeps_its_share_in_each_part() -> None:
     assert sorted(np.concatenate(split).tolist()) == list(range(100))
 
 
-def test_a_class_with_one_example_is_named() -> None:
-    with pytest.raises(TextError, match="class 'c1' has 1 example to split"):
-        StratifiedSplit().split(texts([0] * 20 + [1]))
+@pytest.mark.parametrize(("few", "told"), [(0, "0 examples"), (1, "1 example"), (2, "2 examples")])
+def test_a_class_with_too_few_examples_is_named(few: int, told: str) -> None:
+    with pytest.raises(TextError, match=f"class 'c1' has {told} to split; at least 3"):
+        StratifiedSplit().split(texts([0] * 20 + [1] * few))
+    parts = ["train"] * 21 + ["test"]
+    with pytest.raises(TextError, match="class 'c1' has 1 example in training; at least 2"):
+        GivenSplit().split(texts([0] * 20 + [1, 1], split=parts))
 
 
 def test_a_split_of_another_name_is_named() -> None:
     with pytest.raises(TextError, match="split 'dev' is none of train, validation, test"):
         GivenSplit().split(texts([0, 1], split=["train", "dev"]))
+
+
+def test_a_split_that_is_missing_or_not_used_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(TextError, match="the data brings no split"):
+        GivenSplit().split(texts([0, 1]))
+    StratifiedSplit().split(texts([0] * 9 + [1] * 9, split=["train"] * 18))
+    assert "a split, which is not used; data/split=given" in caplog.text
 
 
 def test_duplicates_across_splits_are_found() -> None:
