@@ -48,7 +48,7 @@ class GivenSplit:
         train, validation, test = (np.flatnonzero(texts.split == n) for n in NAMES)
         if not len(validation):
             train, validation = _parted(texts, train, self.validation, self.seed)
-        return _whole(texts, Split(train, validation, test))
+        return whole(texts, Split(train, validation, test))
 
 
 class StratifiedSplit:
@@ -81,7 +81,7 @@ class StratifiedSplit:
         rest, test = _parted(texts, np.arange(len(texts)), self.test, self.seed)
         share = self.validation / (1 - self.test)
         train, validation = _parted(texts, rest, share, self.seed + 1)
-        return _whole(texts, Split(train, validation, test))
+        return whole(texts, Split(train, validation, test))
 
 
 def _examples(number: int) -> str:
@@ -106,7 +106,8 @@ def _parted(
     return np.setdiff1d(rows, part), part
 
 
-def _whole(texts: Texts, split: Split) -> Split:
+def whole(texts: Texts, split: Split) -> Split:
+    """The split, if each part has texts and training has every class; else raises `TextError`."""
     for name, rows in zip(NAMES, split, strict=True):
         if not len(rows):
             raise TextError(f"the {name} split is empty")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
 
 
 class TextError(ValueError):
@@ -48,6 +52,14 @@ class Texts:
             [self.key[i] for i in numbers],
             self.classes,
         )
+
+    def of_split(self, name: str) -> Texts:
+        """Those of one split that the data brings; raises `TextError` if there are none."""
+        there = sorted(set(self.split.tolist()) - {""})
+        if name not in there:
+            found = f"it has {', '.join(there)}" if there else "the data brings none"
+            raise TextError(f"no text lies in the split {name!r}; {found}")
+        return self.take(self.split == name)
 
     def sha256(self) -> str:
         digest = hashlib.sha256()
@@ -139,7 +151,8 @@ def texts_of(
         refused, schema={"line": pl.String, "reason": pl.String, "text": pl.String}, orient="row"
     )
     if not kept:
-        raise TextError(f"no text is left of {len(frame)} rows; the first reason: {aside.row(0)}")
+        reason = f"; the first ({refused[0][0]}): {refused[0][1]}" if refused else ""
+        raise TextError(f"no text is left of {len(frame)} rows{reason}")
     chosen = frame[kept]
     return (
         Texts(
@@ -151,3 +164,19 @@ def texts_of(
         ),
         aside,
     )
+
+
+def set_aside(name: str, refused: pl.DataFrame, kept: int, path: Path, most: float) -> None:
+    """Write refused rows to a CSV and say so; raises `TextError` if their share is above `most`."""
+    if refused.is_empty():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    refused.write_csv(path)
+    share = len(refused) / (len(refused) + kept)
+    message = (
+        f"{name}: {len(refused)} rows set aside, the first ({refused['line'][0]}): "
+        f"{refused['reason'][0]}; see {path}"
+    )
+    if share > most:
+        raise TextError(f"{message}. That is {share:.1%}, more than max_reject_share={most:.1%}")
+    log.warning(message)

@@ -199,6 +199,22 @@ def test_duplicates_across_splits_are_found() -> None:
     assert duplicate.places == ["train k0 c0", "test k4 c0"]
 
 
+def test_dropping_duplicates_must_leave_texts(tmp_path: Path) -> None:
+    parts = [("fun", "train"), ("Fun", "test"), ("long", "train"), ("long", "validation")]
+    rows = [(f"{word} {text}", word, part) for word in ("good", "bad") for text, part in parts]
+    schema = ["text", "label", "split"]
+    pl.DataFrame(rows, schema=schema, orient="row").write_csv(tmp_path / "x.csv")
+    settings = [
+        "experiment=sentiment/lstm", "data=texts", f"data.path={tmp_path}/x.csv", "vectors=random",
+        "data.classes.names=[bad,good]", "data.reader.split=split", "data/split=given",
+        "datamodule.duplicates=drop", f"output_dir={tmp_path}", f"paths.root={tmp_path}",
+    ]  # fmt: skip
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        module = instantiate(compose("train", settings).datamodule)
+    with pytest.raises(TextError, match="the train split is empty"):
+        module.prepare()
+
+
 def test_verdicts_correct_labels_and_drop_rows(tmp_path: Path) -> None:
     found = texts([0, 1, 0, 1])
     file = tmp_path / "review.csv"
@@ -210,6 +226,52 @@ def test_verdicts_correct_labels_and_drop_rows(tmp_path: Path) -> None:
     write_review(file, [{"key": "k0", "verdict": "good"}])
     with pytest.raises(TextError, match=r"line 2: verdict 'good' is none of keep, drop, c0, c1"):
         read_review(file, found.classes)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("x.csv", b"text,label\na,0\nb,1,2\n", "line 3: 3 fields, the first line has 2"),
+        ("x.tsv", b'text\tlabel\n"a\nb"\t0\nb\t1\t2\n', "line 4: 3 fields"),
+        ("x.jsonl", b'{"text": "a", "label": 0}\n{"text": b}\n', "line 2: not JSON"),
+        ("x.jsonl", b'{"text": "a\xff", "label": 0}\n', "line 1: not UTF-8"),
+        ("x.parquet", b"PAR1", "cannot be read as .parquet"),
+        ("x.csv", b"", "empty CSV"),
+    ],
+)
+def test_a_damaged_file_names_the_line(
+    name: str, content: bytes, told: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(TextError, match=told):
+        TextTable(str(tmp_path / name)).read()
+
+
+def test_a_file_without_rows_is_said(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("text,label\n")
+    with pytest.raises(TextError, match="no text is left of 0 rows"):
+        texts_of(TextTable(str(tmp_path / "x.csv")).read(), STARS)
+
+
+def test_broken_utf8_in_a_table_is_read_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "x.csv").write_bytes(b"text,label\nfine \xff film,5\ngood,5\n")
+    assert TextTable(str(tmp_path / "x.csv")).read()["text"].to_list() == ["fine � film", "good"]
+    assert "bytes of 1 rows are no UTF-8" in caplog.text
+
+
+def test_rows_are_known_by_the_line_on_which_they_begin(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text('text,label,line\n"two\nlines",5,a\nnext,5,b\n')
+    assert TextTable(str(tmp_path / "x.csv")).read()["key"].to_list() == ["x.csv:2", "x.csv:4"]
+    (tmp_path / "x.jsonl").write_text('{"text": "a", "label": "5"}\n')
+    assert TextTable(str(tmp_path / "x.jsonl")).read()["key"].to_list() == ["x.jsonl:1"]
+
+
+def test_a_text_of_any_length_can_be_reviewed(tmp_path: Path) -> None:
+    file = tmp_path / "review.csv"
+    write_review(file, [{"key": "k0", "verdict": "drop", "text": "word " * 100_000}])
+    assert read_review(file, ("a", "b")) == {"k0": "drop"}
 
 
 def test_a_missing_column_names_those_that_there_are(tmp_path: Path) -> None:

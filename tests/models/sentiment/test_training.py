@@ -140,6 +140,14 @@ def test_the_word_that_counts_explains_the_answer(run: Path) -> None:
     assert max(answer.explanation, key=lambda pair: pair[1])[0] == "awful"
 
 
+def test_markup_is_in_no_language(run: Path) -> None:
+    markup = (
+        "<div class='a-review-of-many-words'></div> https://example.com/eine/ganz/andere/sprache"
+    )
+    (answer,) = predictor(run).answers([markup])
+    assert answer.language is None
+
+
 def test_another_language_is_named(run: Path) -> None:
     german = "Dieser Film war wirklich ganz ausgezeichnet und sehr unterhaltsam"
     english = "This film was really quite excellent and very entertaining indeed"
