@@ -232,6 +232,7 @@ def test_a_pretrained_encoder_is_tuned_exported_and_quantized(data: Path, tmp_pa
     assert answer.pieces == 4
 
 
-def test_a_tokenizer_that_does_not_match_the_encoder(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [21, 99_999])  # as of words learnt here, which would train
+def test_a_tokenizer_that_does_not_match_the_encoder(size: int, data: Path, tmp_path: Path) -> None:
     with pytest.raises(InstantiationException, match="they do not belong together"):
-        instantiate(config(data, tmp_path, "minilm").model, vocabulary=99_999, counts=[1, 1])
+        instantiate(config(data, tmp_path, "minilm").model, vocabulary=size, counts=[1, 1])
