@@ -27,7 +27,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
+from omegaconf.errors import (
+    InterpolationKeyError,
+    InterpolationToMissingValueError,
+    MissingMandatoryValue,
+)
 
 from scripts.commands import CommandError, command_overrides
 
@@ -168,6 +172,10 @@ def entrypoint(
                 unset = _unset(error)
                 if unset is not None:
                     print(f"error: config key {unset!r} must be given: {unset}=…", file=sys.stderr)
+                    sys.exit(2)
+                if isinstance(error, InterpolationKeyError):
+                    print(f"error: config key {error.full_key!r}: {error.msg}; the chosen "
+                          "configs do not belong together", file=sys.stderr)  # fmt: skip
                     sys.exit(2)
                 if isinstance(error, InstantiationException):
                     print(f"error: {_refused(error)}", file=sys.stderr)

@@ -111,6 +111,17 @@ def test_a_value_that_must_be_given_is_named(
     assert "Traceback" not in result.stderr
 
 
+def test_choices_that_do_not_belong_together_are_said(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("text,label\n")
+    result = run(
+        "scripts/train.py", "experiment=sentiment/minilm", "tokenizer=words", "data=texts",
+        f"data.path={tmp_path}/x.csv", f"output_dir={tmp_path}/o", f"paths.root={tmp_path}",
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert "'tokenizer.encoder' not found" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_a_missing_file_ends_with_its_code_and_no_traceback(tmp_path: Path) -> None:
     absent = tmp_path / "absent.txt"
     result = run(

@@ -18,6 +18,7 @@ from models.sentiment.readers.table import MissingTextsError, TextTable
 from models.sentiment.review import read_review, reviewed, write_review
 from models.sentiment.splits import GivenSplit, StratifiedSplit, duplicates_across
 from models.sentiment.texts import Classes, TextError, Texts, texts_of
+from models.sentiment.tokenization import SubwordTokenizer
 from scripts.entrypoint import CONFIGS
 
 STARS = Classes(
@@ -266,6 +267,15 @@ def test_rows_are_known_by_the_line_on_which_they_begin(tmp_path: Path) -> None:
     assert TextTable(str(tmp_path / "x.csv")).read()["key"].to_list() == ["x.csv:2", "x.csv:4"]
     (tmp_path / "x.jsonl").write_text('{"text": "a", "label": "5"}\n')
     assert TextTable(str(tmp_path / "x.jsonl")).read()["key"].to_list() == ["x.jsonl:1"]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "told"),
+    [("package:absent/model", "no package 'absent'"), ("no folder", "is no folder, and cannot")],
+)
+def test_an_encoder_that_is_not_there_is_named(encoder: str, told: str) -> None:
+    with pytest.raises(TextError, match=told):
+        SubwordTokenizer(encoder)([])
 
 
 def test_a_text_of_any_length_can_be_reviewed(tmp_path: Path) -> None:
