@@ -131,7 +131,8 @@ class Predictor:
             return []
         before, unknown = len(self.reader.before), self.reader.unknown
         whole = self._run_sorted(reading.pieces)
-        changed, owner = [], []
+        changed: list[list[int]] = []
+        owner: list[int] = []
         for number, (piece, size) in enumerate(zip(reading.pieces, reading.sizes, strict=True)):
             for place in range(min(size, len(tokens) - len(changed))):
                 at = before + place

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
 
 from feature_repo.streaming.review_journal import ReviewJournal
 from pipelines.streaming.reviews import review_message
@@ -125,39 +124,6 @@ def test_two_jobs_share_a_postgresql_journal(
     stopped = [job.stop() for job in jobs]
     assert all("stopped after 0 messages" not in said for said in stopped)
     assert "Traceback" not in "".join(stopped)
-    expect_all_once(tmp_path, streamed)
-
-
-@pytest.mark.slow
-@pytest.mark.services
-def test_reviews_by_kafka_count_once_also_after_a_kill(tmp_path: Path) -> None:
-    begin(tmp_path)
-    make_classifier(tmp_path)
-    streamed = market.reviews(300, (-1, 0), seed=9, first=1000)
-    sent = entries(streamed, 10)
-    # librdkafka's own cluster: Kafka's protocol over TCP, kept by this producer.
-    producer = Producer({"bootstrap.servers": "ignored:1", "test.mock.num.brokers": 1})
-    broker = next(iter(producer.list_topics(timeout=10).brokers.values()))
-    overrides = ["stream/broker=kafka", f"stream.broker.servers={broker.host}:{broker.port}",
-                 "job.most_entries=20", "task=sentiment", "task.handler.give_up_s=2"]  # fmt: skip
-
-    def send(some: list[bytes]) -> None:
-        for entry in some:
-            producer.produce("events", entry)
-        assert producer.flush(30) == 0
-
-    def there() -> set[str]:
-        return set(market.landed(tmp_path, "reviews")["review_id"])
-
-    job = Job(tmp_path, *overrides)
-    wait_until(lambda: "started" in job.said(), "the job")
-    send(sent[:150])
-    wait_until(lambda: bool(list(tmp_path.rglob("stream-*.parquet"))), "the first reviews")
-    job.kill()
-    send(sent[150:])
-    job.start()
-    wait_until(lambda: there() == {r["review_id"] for r in streamed}, "all reviews")
-    assert "Traceback" not in job.stop()
     expect_all_once(tmp_path, streamed)
 
 
