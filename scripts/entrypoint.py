@@ -27,6 +27,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import (
+    InterpolationKeyError,
+    InterpolationToMissingValueError,
+    MissingMandatoryValue,
+)
 
 from scripts.commands import CommandError, command_overrides
 
@@ -122,6 +127,15 @@ def _chain(error: BaseException | None) -> Iterator[Any]:
         error = error.__cause__ or error.__context__
 
 
+def _unset(error: BaseException) -> str | None:
+    """The config key that has no value, where that is what an error says."""
+    for found in _chain(error):
+        if isinstance(found, MissingMandatoryValue | InterpolationToMissingValueError):
+            key = re.search(r"Missing mandatory value: (\S+)", str(found))
+            return key.group(1) if key else None
+    return None
+
+
 def _refused(error: InstantiationException) -> str:
     """What a part that could not be built said, and which config key asked for it."""
     parts = [e for e in _chain(error) if not isinstance(e, InstantiationException)]
@@ -155,6 +169,14 @@ def entrypoint(
                 if known is not None:
                     print(f"error: {known}", file=sys.stderr)
                     sys.exit(known.exit_code)
+                unset = _unset(error)
+                if unset is not None:
+                    print(f"error: config key {unset!r} must be given: {unset}=…", file=sys.stderr)
+                    sys.exit(2)
+                if isinstance(error, InterpolationKeyError):
+                    print(f"error: config key {error.full_key!r}: {error.msg}; the chosen "
+                          "configs do not belong together", file=sys.stderr)  # fmt: skip
+                    sys.exit(2)
                 if isinstance(error, InstantiationException):
                     print(f"error: {_refused(error)}", file=sys.stderr)
                     sys.exit(EX_CONFIG)

@@ -365,11 +365,14 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, 
     if not rows:
         return 0
     (key,) = table.primary_key
-    dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(table).on_conflict_do_nothing()
     # In one order everywhere, so that two jobs never wait for each other.
-    ordered = sorted({row[key.name]: row for row in reversed(rows)}.items())
-    return int(connection.execute(statement, [row for _, row in ordered]).rowcount)
+    ordered = [row for _, row in sorted({row[key.name]: row for row in reversed(rows)}.items())]
+    if connection.dialect.name == "sqlite":
+        statement = sqlite.insert(table).on_conflict_do_nothing()
+        return int(connection.execute(statement, ordered).rowcount)
+    # Of many rows PostgreSQL's driver counts none.
+    told = postgresql.insert(table).on_conflict_do_nothing().returning(key)
+    return len(connection.execute(told, ordered).all())
 
 
 def now_us() -> int:

@@ -18,9 +18,9 @@ from models.sentiment.buckets import LengthBuckets
 from models.sentiment.cleaning import Cleaner
 from models.sentiment.embeddings import Vectors
 from models.sentiment.review import read_review, reviewed
-from models.sentiment.splits import Split, duplicates_across
+from models.sentiment.splits import Split, duplicates_across, whole
 from models.sentiment.text_reader import Reading, TextReader
-from models.sentiment.texts import Classes, TextError, Texts, texts_of
+from models.sentiment.texts import Classes, Texts, set_aside, texts_of
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class TextsDataModule(lightning.LightningDataModule):
         if self._ready:
             return
         self.texts, refused = texts_of(self.reader.read(), self.classes)
-        self._set_aside(refused, len(self.texts))
+        set_aside(self.name, refused, len(self.texts), self.rejects, self.max_reject_share)
         if self.reviewed is not None:
             verdicts = read_review(Path(self.reviewed), self.texts.classes)
             self.texts = reviewed(self.texts, verdicts)
@@ -171,23 +171,6 @@ class TextsDataModule(lightning.LightningDataModule):
             "vector_coverage": None if self.vectors is None else round(self.vectors.coverage, 4),
         }
 
-    def _set_aside(self, refused: pl.DataFrame, kept: int) -> None:
-        if refused.is_empty():
-            return
-        self.rejects.parent.mkdir(parents=True, exist_ok=True)
-        refused.write_csv(self.rejects)
-        share = len(refused) / (len(refused) + kept)
-        message = (
-            f"{self.name}: {len(refused)} rows set aside, the first ({refused['line'][0]}): "
-            f"{refused['reason'][0]}; see {self.rejects}"
-        )
-        if share > self.max_reject_share:
-            raise TextError(
-                f"{message}. That is {share:.1%}, more than "
-                f"max_reject_share={self.max_reject_share:.1%}"
-            )
-        log.warning(message)
-
     def _look_for_duplicates(self) -> None:
         found = duplicates_across(self.texts, self.split)
         self.n_duplicates = len(found)
@@ -209,8 +192,10 @@ class TextsDataModule(lightning.LightningDataModule):
         leaked = {" ".join(d.text.lower().split()) for d in found}
         test = {normal[i] for i in self.split.test} & leaked
         validation = {normal[i] for i in self.split.validation} & leaked
-        self.split = Split(
-            np.array([i for i in self.split.train if normal[i] not in test | validation]),
-            np.array([i for i in self.split.validation if normal[i] not in test]),
-            self.split.test,
+        train, checked, tested = self.split
+        left = Split(
+            train[[normal[i] not in test | validation for i in train]],
+            checked[[normal[i] not in test for i in checked]],
+            tested,
         )
+        self.split = whole(self.texts, left)

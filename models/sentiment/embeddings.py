@@ -78,6 +78,9 @@ class VectorFile:
                 if number == 1 and len(values) == 1:
                     continue  # word2vec's header: words and width
                 width = width or len(values)
+                more = max(0, len(values) - width)
+                if more and not any(_is_number(part) for part in values[:more]):
+                    word, values = " ".join([word, *values[:more]]), values[more:]  # ". . ."
                 if len(values) != width:
                     raise TextError(
                         f"{path}, line {number}: {len(values)} values, but {width} in the lines "
@@ -94,11 +97,28 @@ class VectorFile:
             content = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise TextError(f"{path}: not JSON ({error})") from error
-        width = len(next(iter(content.values())))
+        if not isinstance(content, dict):
+            raise TextError(f"{path}: a JSON {type(content).__name__}; it must be word → numbers")
+        width = None
         for word, values in content.items():
-            if len(values) != width:
-                raise TextError(f"{path}, word {word!r}: {len(values)} values, others have {width}")
-            yield word, np.array(values, dtype=np.float32)
+            try:
+                vector = np.array(values, dtype=np.float32)
+            except (TypeError, ValueError) as error:
+                raise TextError(f"{path}, word {word!r}: {error}") from error
+            if vector.ndim != 1 or not len(vector):
+                raise TextError(f"{path}, word {word!r}: no list of numbers")
+            width = width or len(vector)
+            if len(vector) != width:
+                raise TextError(f"{path}, word {word!r}: {len(vector)} values, others have {width}")
+            yield word, vector
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -136,7 +156,8 @@ class EncoderVectors:
     def _cached(self, words: list[str]) -> Tensor:
         if self.cache is None:
             return self._ask(words)
-        digest = hashlib.sha256("\0".join([self.encoder, *words]).encode()).hexdigest()[:16]
+        said = [self.encoder, *_files_of(self.encoder), *words]
+        digest = hashlib.sha256("\0".join(said).encode()).hexdigest()[:16]
         file = Path(self.cache) / f"{digest}.npy"
         if file.is_file():
             return torch.from_numpy(np.load(file, allow_pickle=False))
@@ -165,6 +186,13 @@ class EncoderVectors:
                 real = batch["attention_mask"].unsqueeze(-1).to(states.dtype)
                 parts.append((states * real).sum(1) / real.sum(1))
         return torch.cat(parts)
+
+
+def _files_of(encoder: str) -> list[str]:
+    """What tells an encoder's files from those that lay in the same folder before."""
+    folder = encoder_folder(encoder)
+    files = sorted(p for p in folder.iterdir() if p.is_file()) if folder else []
+    return [f"{p.name} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in files]
 
 
 def filled(

@@ -5,7 +5,11 @@ from __future__ import annotations
 import functools
 from typing import Any, NamedTuple
 
+from models.sentiment.cleaning import Cleaner
+
 LEAST_LETTERS = 20  # below, detection is mostly guessing
+# What is in no language; the model's own cleaning may add English words, or take common ones away.
+_bare = Cleaner(["html_entities", "html_tags", "urls", "mentions"])
 
 
 class Language(NamedTuple):
@@ -23,7 +27,8 @@ def _identifier() -> Any:
 
 
 def detect(text: str) -> Language | None:
-    """None for a text with fewer than 20 letters."""
+    """None for a text with fewer than 20 letters, markup and addresses left out."""
+    text = _bare(text)
     if sum(c.isalpha() for c in text[:200]) < LEAST_LETTERS:
         return None
     code, probability = _identifier().classify(text)

@@ -24,7 +24,7 @@ class Predictor:
     Args:
         run: the graph: {"ids": [B, T] int64, 0-padded} → [logits [B, C]].
         batch_tokens: padded tokens of one run of the graph; batches hold texts of like length.
-        explained_tokens: tokens of a text that are explained; the rest is not.
+        explained_tokens: tokens of a text that are explained, the first ones.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class Predictor:
             for text, reading, row in zip(texts, readings, probabilities, strict=True)
         ]
         if explain:
-            for text, answer in zip(texts, answers, strict=True):
-                answer.explanation = self.explain(text)
+            for reading, answer in zip(readings, answers, strict=True):
+                answer.explanation = self._explanation(reading)
         return answers
 
     def logits(self, texts: Sequence[str]) -> NDArray[np.float64]:
@@ -117,15 +117,30 @@ class Predictor:
         )
 
     def explain(self, text: str) -> list[tuple[str, float]]:
-        """Occlusion: the leading class's probability, less what is left with a token unknown."""
-        reader = self.reader
-        tokens = reader.tokens(text)[: min(self.explained_tokens, reader.room)]
+        """Each of the first tokens and its effect on the answer."""
+        return self._explanation(self.reader.read([text])[0])
+
+    def _explanation(self, reading: Reading) -> list[tuple[str, float]]:
+        """Occlusion: the leading class's probability, less what is left with a token unknown.
+
+        The leading class is the whole text's: of a long text, other pieces weigh as they do in its
+        answer.
+        """
+        tokens = self.reader.tokens(reading)[: self.explained_tokens]
         if not tokens:
             return []
-        ids = [i for i, _ in tokens]
-        rows = [ids, *([*ids[:i], reader.unknown, *ids[i + 1 :]] for i in range(len(ids)))]
-        whole = [[*reader.before, *row, *reader.after] for row in rows]
-        probabilities = softmax(self._run_sorted(whole))
-        leading = int(probabilities[0].argmax())
-        effects = probabilities[0, leading] - probabilities[1:, leading]
-        return list(zip([token for _, token in tokens], effects.tolist(), strict=True))
+        before, unknown = len(self.reader.before), self.reader.unknown
+        whole = self._run_sorted(reading.pieces)
+        changed: list[list[int]] = []
+        owner: list[int] = []
+        for number, (piece, size) in enumerate(zip(reading.pieces, reading.sizes, strict=True)):
+            for place in range(min(size, len(tokens) - len(changed))):
+                at = before + place
+                changed.append([*piece[:at], unknown, *piece[at + 1 :]])
+                owner.append(number)
+        share = np.array(reading.sizes, dtype=np.float64) / sum(reading.sizes)
+        logits = share @ whole
+        moved = (self._run_sorted(changed) - whole[owner]) * share[owner, None]
+        leading = int(logits.argmax())
+        effects = softmax(logits)[leading] - softmax(logits + moved)[:, leading]
+        return list(zip(tokens, effects.tolist(), strict=True))

@@ -13,6 +13,8 @@ from models.sentiment.texts import TextError, Texts
 
 log = logging.getLogger(__name__)
 
+csv.field_size_limit(2**31 - 1)  # a text may be longer than the 128 KiB that csv takes at most
+
 COLUMNS = ("key", "label", "suggested", "probability", "quality", "verdict", "text")
 KEEP, DROP = "keep", "drop"
 

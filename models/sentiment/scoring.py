@@ -7,7 +7,6 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,17 +16,13 @@ from models import artifact
 from models.export import session
 from models.sentiment.answers import Answer
 from models.sentiment.predictor import Predictor
+from models.sentiment.readers.damage import damage
 from models.sentiment.readers.table import MissingTextsError
 from models.sentiment.texts import TextError
 
 log = logging.getLogger(__name__)
 
-_SCANS: dict[str, Callable[..., pl.LazyFrame]] = {
-    ".parquet": pl.scan_parquet,
-    ".csv": pl.scan_csv,
-    ".jsonl": pl.scan_ndjson,
-    ".ndjson": pl.scan_ndjson,
-}
+KINDS = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
 
 
 @dataclass
@@ -53,22 +48,42 @@ class TextScorer:
     signed: str | None
 
     def score(self, source: Path, goal: Path) -> dict[str, float]:
-        """Write `goal` (.parquet, .csv or .jsonl) with all columns of `source` and the answers.
+        """Write `goal` with all columns of `source` and the answers; both of any of `KINDS`.
 
         A row whose text is missing, or is no text, gets nulls and a reason. Parts lie in
         `<goal>.parts` until all are done; those of another input or model are thrown away.
 
         Raises:
             MissingTextsError: there is no such file.
-            TextError: a kind of file that is not read, or no such column.
+            TextError: a kind of file that is not read, a damaged file, no such column, columns
+                that results need, or one file for both.
         """
+        try:
+            return self._score(source, goal)
+        except pl.exceptions.PolarsError as error:
+            kind = source.suffix.removeprefix(".")
+            where = (
+                damage(source, kind, _separator(source), True)
+                if source.suffix != ".parquet"
+                else None
+            )
+            reason = where or str(error).splitlines()[0]
+            raise TextError(f"{source}: cannot be read as .{kind} ({reason})") from error
+
+    def _score(self, source: Path, goal: Path) -> dict[str, float]:
         started = time.perf_counter()
         frame = self._scan(source)
-        if goal.suffix not in _SCANS:
-            raise TextError(f"{goal}: results are written as {', '.join(_SCANS)}")
+        if goal.suffix not in KINDS:
+            raise TextError(f"{goal}: results are written as {', '.join(KINDS)}")
+        if goal.resolve() == source.resolve():
+            raise TextError(f"{goal}: input and output are one file, which would be written over")
         loaded = artifact.load(Path(self.model))
         run = session(loaded.model, self.threads)
         predictor = Predictor(loaded, lambda feed: run.run(None, dict(feed)), self.batch_tokens)
+        schema = self._schema(predictor)
+        clash = sorted(schema.keys() & frame.collect_schema().names())
+        if clash:
+            raise TextError(f"{source}: has a column {clash[0]!r} already, which results need")
         parts = self._parts(source, goal, loaded.signature)
         total = int(frame.select(pl.len()).collect().item())
         scored = 0
@@ -86,6 +101,9 @@ class TextScorer:
             left = (total - done) / (scored / seconds)
             log.info("%d of %d texts (%.0f a second, %.0f s left)", done, total,
                      scored / seconds, left)  # fmt: skip
+        if not total:  # no part, but columns
+            empty = frame.collect().with_columns(**{n: pl.lit(None, t) for n, t in schema.items()})
+            empty.write_parquet(parts / "part-000000.parquet")
         self._join(sorted(parts.glob("part-*.parquet")), goal)
         shutil.rmtree(parts)
         seconds = time.perf_counter() - started
@@ -94,12 +112,16 @@ class TextScorer:
     def _scan(self, source: Path) -> pl.LazyFrame:
         if not source.is_file():
             raise MissingTextsError(f"{source}: no such file")
-        if source.suffix not in _SCANS:
-            raise TextError(f"{source}: {source.suffix} is not read; give {', '.join(_SCANS)}")
-        if source.suffix == ".csv":
-            frame = pl.scan_csv(source, infer_schema=False, encoding="utf8-lossy")
+        if source.suffix not in KINDS:
+            raise TextError(f"{source}: {source.suffix} is not read; give {', '.join(KINDS)}")
+        if source.suffix in (".csv", ".tsv"):
+            frame = pl.scan_csv(
+                source, separator=_separator(source), infer_schema=False, encoding="utf8-lossy"
+            )
+        elif source.suffix == ".parquet":
+            frame = pl.scan_parquet(source)
         else:
-            frame = _SCANS[source.suffix](source)
+            frame = pl.scan_ndjson(source, infer_schema_length=None)
         columns = frame.collect_schema().names()
         if self.column not in columns:
             raise TextError(f"{source}: no column {self.column!r}; it has {columns}")
@@ -127,12 +149,9 @@ class TextScorer:
         found = predictor.answers([texts[i] for i in usable], languages=self.languages)
         answers: dict[int, Answer] = dict(zip(usable, found, strict=True))
         added = [self._row(answers.get(i), predictor.classes, text) for i, text in enumerate(texts)]
-        frame = pl.DataFrame(added, infer_schema_length=None, schema=self._schema(predictor))
-        clash = sorted(set(frame.columns) & set(rows.columns))
-        if clash:
-            raise TextError(f"the input has a column {clash[0]!r} already, which results need")
+        frame = pl.DataFrame(added, schema=self._schema(predictor))
         return pl.concat(
-            [rows, frame.with_columns(pl.lit(version).alias("model_version"))], how="horizontal"
+            [rows, frame.with_columns(model_version=pl.lit(version))], how="horizontal"
         )
 
     def _schema(self, predictor: Predictor) -> dict[str, type[pl.DataType]]:
@@ -140,7 +159,12 @@ class TextScorer:
         schema |= {f"p_{name}": pl.Float64 for name in predictor.classes}
         if self.signed:
             schema[self.signed] = pl.Float64
-        return schema | {"reason": pl.String, "language": pl.String}
+        return schema | {
+            "reason": pl.String,
+            "language": pl.String,
+            "outside_language": pl.Boolean,
+            "model_version": pl.String,
+        }
 
     def _row(self, answer: Answer | None, classes: list[str], text: object) -> dict[str, object]:
         if answer is None:
@@ -150,6 +174,7 @@ class TextScorer:
             "abstained": answer.abstained,
             "reason": answer.reason,
             "language": answer.language,
+            "outside_language": answer.outside,
         }
         row |= {f"p_{name}": p for name, p in answer.probabilities.items()}
         if self.signed:
@@ -160,14 +185,18 @@ class TextScorer:
     def _join(parts: list[Path], goal: Path) -> None:
         goal.parent.mkdir(parents=True, exist_ok=True)
         partial = goal.with_name(f".{goal.name}")
-        frames: Iterator[pl.LazyFrame] = (pl.scan_parquet(p) for p in parts)
-        whole = pl.concat(list(frames)) if parts else pl.LazyFrame()
-        writers: dict[str, Callable[[Path], object]] = {
-            ".parquet": whole.sink_parquet,
-            ".csv": whole.sink_csv,
-        }
-        writers.get(goal.suffix, whole.sink_ndjson)(partial)
+        whole = pl.concat([pl.scan_parquet(p) for p in parts])
+        if goal.suffix == ".parquet":
+            whole.sink_parquet(partial)
+        elif goal.suffix in (".csv", ".tsv"):
+            whole.sink_csv(partial, separator=_separator(goal))
+        else:
+            whole.sink_ndjson(partial)
         partial.replace(goal)
+
+
+def _separator(path: Path) -> str:
+    return "\t" if path.suffix == ".tsv" else ","
 
 
 def _sha256(path: Path) -> str:

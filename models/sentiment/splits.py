@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from typing import NamedTuple
 
@@ -9,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.sentiment.texts import TextError, Texts
+
+log = logging.getLogger(__name__)
 
 NAMES = ("train", "validation", "test")
 
@@ -34,13 +37,18 @@ class GivenSplit:
 
     def split(self, texts: Texts) -> Split:
         """Raises `TextError` for a split of another name, or an empty part."""
-        unknown = sorted(set(texts.split.tolist()) - set(NAMES))
+        named = set(texts.split.tolist())
+        if named == {""}:
+            raise TextError(
+                "the data brings no split; name its column or files, or take data/split=stratified"
+            )
+        unknown = sorted(named - set(NAMES))
         if unknown:
             raise TextError(f"split {unknown[0]!r} is none of {', '.join(NAMES)}")
         train, validation, test = (np.flatnonzero(texts.split == n) for n in NAMES)
         if not len(validation):
             train, validation = _parted(texts, train, self.validation, self.seed)
-        return _whole(texts, Split(train, validation, test))
+        return whole(texts, Split(train, validation, test))
 
 
 class StratifiedSplit:
@@ -61,10 +69,23 @@ class StratifiedSplit:
 
     def split(self, texts: Texts) -> Split:
         """Raises `TextError` for a class too small to lie in all three parts."""
+        if (texts.split != "").any():
+            log.warning("the data brings a split, which is not used; data/split=given would use it")
+        for code, name in enumerate(texts.classes):
+            found = int(np.sum(texts.label == code))
+            if found < len(NAMES):
+                raise TextError(
+                    f"class {name!r} has {_examples(found)} to split; "
+                    "at least 3 are needed for training, validation and test"
+                )
         rest, test = _parted(texts, np.arange(len(texts)), self.test, self.seed)
         share = self.validation / (1 - self.test)
         train, validation = _parted(texts, rest, share, self.seed + 1)
-        return _whole(texts, Split(train, validation, test))
+        return whole(texts, Split(train, validation, test))
+
+
+def _examples(number: int) -> str:
+    return f"{number} example{'' if number == 1 else 's'}"
 
 
 def _parted(
@@ -77,15 +98,16 @@ def _parted(
         own = rng.permutation(rows[texts.label[rows] == code])
         if len(own) < 2:
             raise TextError(
-                f"class {name!r} has {len(own)} example{'' if len(own) == 1 else 's'} to split; "
-                "at least 3 are needed for training, validation and test"
+                f"class {name!r} has {_examples(len(own))} in training; at least 2 are needed, "
+                "one of them for validation"
             )
         taken.append(own[: min(len(own) - 1, max(1, round(share * len(own))))])
     part = np.sort(np.concatenate(taken))
     return np.setdiff1d(rows, part), part
 
 
-def _whole(texts: Texts, split: Split) -> Split:
+def whole(texts: Texts, split: Split) -> Split:
+    """The split, if each part has texts and training has every class; else raises `TextError`."""
     for name, rows in zip(NAMES, split, strict=True):
         if not len(rows):
             raise TextError(f"the {name} split is empty")

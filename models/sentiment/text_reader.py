@@ -33,11 +33,13 @@ class Reading:
         pieces: token ids, special ones included; at least one piece, which may hold no word.
         sizes: words or subwords of each piece, special tokens left out.
         known: how many of them are in the vocabulary.
+        text: as cleaned.
     """
 
     pieces: list[list[int]]
     sizes: list[int]
     known: int
+    text: str
 
 
 class TextReader:
@@ -67,22 +69,21 @@ class TextReader:
         """One reading a text."""
         cleaned = [self.cleaner(text) for text in texts]
         encoded = self.tokenizer.encode_batch_fast(cleaned, add_special_tokens=False)
-        return [self._reading(e.ids) for e in encoded]
+        return [self._reading(text, e.ids) for text, e in zip(cleaned, encoded, strict=True)]
 
-    def tokens(self, text: str) -> list[tuple[int, str]]:
-        """The text's tokens, id and what it stood for in the cleaned text, for explanations."""
-        cleaned = self.cleaner(text)
-        encoded = self.tokenizer.encode(cleaned, add_special_tokens=False)
-        spans = (cleaned[start:end] for start, end in encoded.offsets)
-        return list(zip(encoded.ids, spans, strict=True))
+    def tokens(self, reading: Reading) -> list[str]:
+        """What each token stood for in the cleaned text, in order, for explanations."""
+        encoded = self.tokenizer.encode(reading.text, add_special_tokens=False)
+        return [reading.text[start:end] for start, end in encoded.offsets]
 
-    def _reading(self, ids: list[int]) -> Reading:
+    def _reading(self, text: str, ids: list[int]) -> Reading:
         pieces = max(1, -(-len(ids) // self.room))
         bounds = [len(ids) * i // pieces for i in range(pieces + 1)]
         return Reading(
             [[*self.before, *ids[a:b], *self.after] for a, b in itertools.pairwise(bounds)],
             [b - a for a, b in itertools.pairwise(bounds)],
             sum(i != self.unknown for i in ids),
+            text,
         )
 
     def save(self, assets: Path, **more: Any) -> None:

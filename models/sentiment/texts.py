@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
 
 
 class TextError(ValueError):
@@ -48,6 +53,14 @@ class Texts:
             self.classes,
         )
 
+    def of_split(self, name: str) -> Texts:
+        """Those of one split that the data brings; raises `TextError` if there are none."""
+        there = sorted(set(self.split.tolist()) - {""})
+        if name not in there:
+            found = f"it has {', '.join(there)}" if there else "the data brings none"
+            raise TextError(f"no text lies in the split {name!r}; {found}")
+        return self.take(self.split == name)
+
     def sha256(self) -> str:
         digest = hashlib.sha256()
         for text, label, split in zip(self.text, self.label, self.split, strict=True):
@@ -61,17 +74,26 @@ class Classes:
 
     Args:
         names: the classes in order; for two or three of them, from the worst to the best.
-        mapping: raw label (as text) → class, or null to leave such rows out; None: raw labels are
-            class names already.
+        mapping: raw label → class, or null to leave such rows out; None: raw labels are class
+            names already. 5, 5.0 and "5" are one label.
+
+    Raises:
+        TextError: fewer than two names, a name twice, or a label mapped to none of them.
     """
 
     names: Sequence[str]
-    mapping: Mapping[str, str | None] | None = None
+    mapping: Mapping[Any, Any] | None = None
 
     def __post_init__(self) -> None:
+        # Names may be numbers, as keys of the mapping are where the command line gives it.
+        object.__setattr__(self, "names", tuple(_plain(name) for name in self.names))
         if len(set(self.names)) != len(self.names) or len(self.names) < 2:
             raise TextError(f"classes are at least two different names, not {list(self.names)}")
-        wrong = sorted({c for c in (self.mapping or {}).values() if c} - set(self.names))
+        if self.mapping is None:
+            return
+        plain = {_plain(k): None if c is None else _plain(c) for k, c in self.mapping.items()}
+        object.__setattr__(self, "mapping", plain)
+        wrong = sorted({c for c in plain.values() if c is not None} - set(self.names))
         if wrong:
             raise TextError(f"labels are mapped to {wrong}, which are none of {list(self.names)}")
 
@@ -91,11 +113,14 @@ class Classes:
         return list(self.names).index(name), None
 
 
+_WHOLE = re.compile(r"(-?\d+)\.0+")
+
+
 def _plain(raw: Any) -> str:
-    """5, 5.0 and "5" are one label."""
-    if isinstance(raw, float) and raw.is_integer():
-        raw = int(raw)
-    return str(raw).strip()
+    """5, 5.0 and "5" are one label: a column with gaps often has whole numbers as floats."""
+    text = str(raw).strip()
+    whole = _WHOLE.fullmatch(text)
+    return whole[1] if whole else text
 
 
 def texts_of(
@@ -126,7 +151,8 @@ def texts_of(
         refused, schema={"line": pl.String, "reason": pl.String, "text": pl.String}, orient="row"
     )
     if not kept:
-        raise TextError(f"no text is left of {len(frame)} rows; the first reason: {aside.row(0)}")
+        reason = f"; the first ({refused[0][0]}): {refused[0][1]}" if refused else ""
+        raise TextError(f"no text is left of {len(frame)} rows{reason}")
     chosen = frame[kept]
     return (
         Texts(
@@ -138,3 +164,19 @@ def texts_of(
         ),
         aside,
     )
+
+
+def set_aside(name: str, refused: pl.DataFrame, kept: int, path: Path, most: float) -> None:
+    """Write refused rows to a CSV and say so; raises `TextError` if their share is above `most`."""
+    if refused.is_empty():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    refused.write_csv(path)
+    share = len(refused) / (len(refused) + kept)
+    message = (
+        f"{name}: {len(refused)} rows set aside, the first ({refused['line'][0]}): "
+        f"{refused['reason'][0]}; see {path}"
+    )
+    if share > most:
+        raise TextError(f"{message}. That is {share:.1%}, more than max_reject_share={most:.1%}")
+    log.warning(message)

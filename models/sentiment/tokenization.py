@@ -65,7 +65,13 @@ class SubwordTokenizer:
         """
         folder = encoder_folder(self.encoder)
         if folder is None:
-            tokenizer = Tokenizer.from_pretrained(self.encoder)
+            try:
+                tokenizer = Tokenizer.from_pretrained(self.encoder)
+            except Exception as error:  # the library has no narrower one
+                raise TextError(
+                    f"encoder {self.encoder!r} is no folder, and cannot be had from the hub: "
+                    f"{str(error).splitlines()[0]}"
+                ) from error
         else:
             file = folder / "tokenizer.json"
             if not file.is_file():

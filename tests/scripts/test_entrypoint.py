@@ -98,6 +98,30 @@ def test_a_typo_ends_with_usage_code() -> None:
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("script", "more", "key"),
+    [("predict", "artifact=x", "input"), ("train", "data=sequences", "data.path")],
+)
+def test_a_value_that_must_be_given_is_named(
+    script: str, more: str, key: str, tmp_path: Path
+) -> None:
+    result = run(f"scripts/{script}.py", more, f"output_dir={tmp_path}/o")
+    assert result.returncode == 2
+    assert key in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_choices_that_do_not_belong_together_are_said(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("text,label\n")
+    result = run(
+        "scripts/train.py", "experiment=sentiment/minilm", "tokenizer=words", "data=texts",
+        f"data.path={tmp_path}/x.csv", f"output_dir={tmp_path}/o", f"paths.root={tmp_path}",
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert "'tokenizer.encoder' not found" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_a_missing_file_ends_with_its_code_and_no_traceback(tmp_path: Path) -> None:
     absent = tmp_path / "absent.txt"
     result = run(

@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import polars as pl
 import pytest
 
+from feature_repo.streaming.review_journal import ReviewJournal
 from pipelines.streaming.reviews import review_message
 from tests.feature_repo.streaming import review_market as market
 from tests.scripts.streams import Job, RedisServer, wait_until
@@ -73,6 +73,60 @@ def test_a_review_is_online_offline_and_in_the_warehouse_once_there_is_a_model(
     assert "Traceback" not in job.said()
 
 
+@pytest.fixture
+def postgres(tmp_path: Path) -> Iterator[str]:
+    pgserver = pytest.importorskip("pgserver")
+    with pgserver.get_server(tmp_path / "pg", cleanup_mode="stop") as found:
+        yield found.get_uri().replace("postgresql://", "postgresql+psycopg://")
+
+
+def expect_all_once(root: Path, streamed: list[market.Row]) -> None:
+    """In the warehouse, each once; and what was pushed is what batch makes of it."""
+    names = [r["review_id"] for r in streamed]
+    for table in ("reviews", "review_sentiment"):
+        assert sorted(market.landed(root, table)["review_id"]) == names
+    said = market.landed(root, "review_sentiment")
+    assert said["sentiment"].null_count() == sum(not r["text"] for r in streamed)
+    pushed = market.online(root)
+    market.materialize(root)
+    for name, values in market.online(root).items():
+        assert pushed[name] == pytest.approx(values), name
+    assert sum(pushed["reviews_30d"]) >= len(streamed)
+
+
+@pytest.mark.services
+def test_a_postgresql_journal_counts_what_is_new(tmp_path: Path, postgres: str) -> None:
+    journal = ReviewJournal(postgres, tmp_path, busy_s=5)
+    told = {"sentiment": None, "reason": None, "sentiment_version": "v1"}
+    rows = [{**r, **told, "scored_at": r["timestamp"]} for r in market.reviews(5, (0,), seed=1)]
+    assert journal.add(rows[:3], ["lamp"]) == 3
+    again = {**rows[4], "review_id": rows[0]["review_id"]}
+    assert journal.add([*rows[:4], again], ["lamp", "tent"]) == 1
+    journal.close()
+
+
+@pytest.mark.slow
+@pytest.mark.services
+def test_two_jobs_share_a_postgresql_journal(
+    tmp_path: Path, server: RedisServer, postgres: str
+) -> None:
+    """Four items, so that both have the same ones in hand all the time."""
+    begin(tmp_path)
+    make_classifier(tmp_path)
+    streamed = market.reviews(1_000, (-1, 0), seed=7, first=1000)
+    overrides = [f"stream.broker.url={server.url}", f"task.handler.journal='{postgres}'",
+                 "job.most_entries=10", *QUICK]  # fmt: skip
+    jobs = [Job(tmp_path, *overrides) for _ in range(2)]
+    for job in jobs:
+        wait_until(lambda job=job: "started" in job.said(), "the job")
+    server.send(entries(streamed, 8))
+    wait_until(lambda: server.drained(group="sentiment"), "the stream")
+    stopped = [job.stop() for job in jobs]
+    assert all("stopped after 0 messages" not in said for said in stopped)
+    assert "Traceback" not in "".join(stopped)
+    expect_all_once(tmp_path, streamed)
+
+
 @pytest.mark.slow
 @pytest.mark.services
 def test_killed_again_and_again_every_review_counts_once(
@@ -97,14 +151,4 @@ def test_killed_again_and_again_every_review_counts_once(
     wait_until(lambda: server.drained(group="sentiment"), "the stream")
     time.sleep(2.5)  # what a killed job has left unlanded is taken over then
     job.stop()
-    names = [r["review_id"] for r in streamed]
-    for table in ("reviews", "review_sentiment"):
-        assert sorted(market.landed(tmp_path, table)["review_id"]) == names
-    said = market.landed(tmp_path, "review_sentiment")
-    assert said["sentiment"].null_count() == sum(not r["text"] for r in streamed)
-    pushed = market.online(tmp_path)
-    market.materialize(tmp_path)
-    for name, values in market.online(tmp_path).items():
-        assert pushed[name] == pytest.approx(values), name
-    counts = pl.Series(pushed["reviews_30d"])
-    assert counts.sum() >= len(streamed)
+    expect_all_once(tmp_path, streamed)

@@ -6,6 +6,7 @@ import logging
 import re
 from typing import cast
 
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 from transformers.utils import logging as transformers_logging
@@ -52,10 +53,13 @@ class BertNet(nn.Module):
             ) from error
         finally:
             transformers_logging.set_verbosity(shown)
-        if config.vocab_size < vocabulary:
+        file = folder / "tokenizer.json" if folder else None
+        own = Tokenizer.from_file(str(file)).get_vocab_size() if file and file.is_file() else None
+        # Fewer tokens are as wrong as more: another tokenizer's ids mean other words.
+        if config.vocab_size < vocabulary or (own is not None and own != vocabulary):
             raise TextError(
                 f"the tokenizer has {vocabulary} tokens, the encoder {encoder!r} knows "
-                f"{config.vocab_size}: they do not belong together"
+                f"{own or config.vocab_size}: they do not belong together"
             )
         self.encoder.train()  # it comes in evaluation mode, without dropout
         self.layers = int(config.num_hidden_layers)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import csv
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
+from models.sentiment.readers.damage import damage
 from models.sentiment.texts import TextError
+
+log = logging.getLogger(__name__)
+
+_LINE = "\0line"  # a name that no column has
 
 
 class MissingTextsError(FileNotFoundError):
@@ -64,7 +69,7 @@ class TextTable:
                 sorted(p.name for p in file.parent.glob("*"))[:10] if file.parent.is_dir() else []
             )
             raise MissingTextsError(f"{file}: no such file; there are {near}")
-        raw = self._parse(file).with_row_index("line", offset=2 if self.header else 1)
+        raw = self._parse(file)
         label = (
             pl.lit(None, pl.String) if self.label is None else self._column(raw, self.label, file)
         )
@@ -75,7 +80,7 @@ class TextTable:
         if self.key is not None:
             key = self._column(raw, self.key, file).cast(pl.String)
         else:
-            key = pl.format("{}:{}", pl.lit(file.name), "line")
+            key = pl.format("{}:{}", pl.lit(file.name), _LINE)
         return raw.select(
             self._column(raw, self.text, file).alias("text"),
             label.cast(pl.String).alias("label"),
@@ -84,27 +89,38 @@ class TextTable:
         )
 
     def _parse(self, file: Path) -> pl.DataFrame:
+        """The file's columns after `_LINE`: where each row begins, or its number in a Parquet."""
         kind = file.name.removesuffix(".gz").rsplit(".", 1)[-1].lower()
+        separator = "," if kind == "csv" else "\t"
         try:
             if kind == "parquet":
-                return pl.read_parquet(file)
+                return pl.read_parquet(file).with_row_index(_LINE, offset=1)
             if kind in ("jsonl", "ndjson"):
-                return pl.read_ndjson(file, infer_schema_length=None)
+                found = pl.read_ndjson(file, infer_schema_length=None)
+                return found.with_row_index(_LINE, offset=1)
             if kind not in ("csv", "tsv", "txt"):
                 raise TextError(
                     f"{file}: .{kind} is not read; give csv, tsv, txt, jsonl or parquet"
                 )
-            return pl.read_csv(
+            table = pl.read_csv(
                 file,
-                separator="," if kind == "csv" else "\t",
+                separator=separator,
                 has_header=self.header,
                 quote_char='"' if self.quoted else None,
                 infer_schema=False,
                 encoding="utf8-lossy",
             )
-        except (pl.exceptions.PolarsError, OSError, csv.Error) as error:
-            reason = str(error).splitlines()[0]
+        except (pl.exceptions.PolarsError, OSError) as error:
+            plain = kind != "parquet" and not file.name.endswith(".gz")
+            where = damage(file, kind, separator, self.quoted) if plain else None
+            reason = where or str(error).splitlines()[0]
             raise TextError(f"{file}: cannot be read as .{kind} ({reason})") from error
+        broken = table.select(pl.any_horizontal(pl.all().str.contains("\ufffd"))).to_series()
+        if broken.any():
+            log.warning("%s: bytes of %d rows are no UTF-8, and read as �", file, broken.sum())
+        lines = 1 + pl.sum_horizontal(pl.all().str.count_matches("\n"))  # of fields in quotes
+        first = 2 if self.header else 1
+        return table.select((lines.cum_sum() - lines + first).alias(_LINE), pl.all())
 
     def _column(self, frame: pl.DataFrame, name: str | int, file: Path) -> pl.Expr:
         columns = frame.columns[1:]  # the first is the line

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ class SentimentLimits:
     max_texts: int
     max_explained: int
     chunk: int
+    chunk_characters: int
     deadline_s: float
 
 
@@ -65,8 +66,7 @@ class Sentiment:
         answers: list[dict[str, Any]] = []
         try:
             async with asyncio.timeout(self.limits.deadline_s):
-                for start in range(0, len(texts), self.limits.chunk):
-                    part = texts[start : start + self.limits.chunk]
+                for part in self._parts(texts, explain):
                     left = max(0.1, until - time.monotonic())
                     answers += await self._ask(
                         [{"text": t, "explain": explain} for t in part], left
@@ -79,6 +79,22 @@ class Sentiment:
         for answer in answers:
             self.answered.labels(answer.get("label", "refused")).inc()
         return answers
+
+    def _parts(self, texts: Sequence[Any], explain: bool) -> Iterator[list[Any]]:
+        """Texts that the model is asked together: so few that it answers long before it counts as
+        stuck. An explanation costs a run for each token, so explained texts go one at a time."""
+        most = 1 if explain else self.limits.chunk
+        part: list[Any] = []
+        characters = 0
+        for text in texts:
+            size = len(text) if isinstance(text, str) else 0
+            full = len(part) >= most or characters + size > self.limits.chunk_characters
+            if part and full:
+                yield part
+                part, characters = [], 0
+            part.append(text)
+            characters += size
+        yield part
 
     async def _ask(self, instances: list[dict[str, Any]], left: float) -> list[dict[str, Any]]:
         started = time.perf_counter()

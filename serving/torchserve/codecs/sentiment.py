@@ -15,7 +15,7 @@ from models.sentiment.predictor import Predictor
 from serving.torchserve.codecs.errors import InstanceError
 from serving.torchserve.codecs.one_run import Run
 
-MOST_CHARACTERS = 2_000_000  # of one text: some three hundred thousand words
+MOST_CHARACTERS = 1_000_000  # of one text: some 170,000 words
 
 
 @dataclass(frozen=True)

@@ -22,13 +22,16 @@ def scorer(model: Path, rows: int = 2) -> TextScorer:
     return TextScorer(str(model), "text", rows, 1, 64, False, "sentiment")
 
 
-@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
+@pytest.mark.parametrize("kind", ["parquet", "csv", "tsv", "jsonl"])
 def test_every_row_gets_its_answer(kind: str, model: Path, tmp_path: Path) -> None:
     frame = pl.DataFrame({"id": range(5), "text": ["good film", "Bad", None, "film", "good bad"]})
     source, goal = tmp_path / f"in.{kind}", tmp_path / "deep" / "out.parquet"
-    {"parquet": frame.write_parquet, "csv": frame.write_csv, "jsonl": frame.write_ndjson}[kind](
-        source
-    )
+    {
+        "parquet": frame.write_parquet,
+        "csv": frame.write_csv,
+        "tsv": lambda f: frame.write_csv(f, separator="\t"),
+        "jsonl": frame.write_ndjson,
+    }[kind](source)
     done = scorer(model).score(source, goal)
     assert done["rows"] == done["scored"] == 5
     answered = pl.read_parquet(goal)
@@ -82,3 +85,22 @@ def test_what_cannot_be_scored_is_named(model: Path, tmp_path: Path) -> None:
     pl.DataFrame({"text": ["x"]}).write_csv(source)
     with pytest.raises(TextError, match="results are written as"):
         scorer(model).score(source, tmp_path / "out.xlsx")
+    with pytest.raises(TextError, match="input and output are one file"):
+        scorer(model).score(source, source)
+    assert pl.read_csv(source).columns == ["text"]
+    pl.DataFrame({"text": ["x"], "reason": ["y"]}).write_csv(source)
+    with pytest.raises(TextError, match="has a column 'reason' already"):
+        scorer(model).score(source, tmp_path / "out.csv")
+    source.write_text("text\nx\ny,z\n")
+    with pytest.raises(TextError, match="line 3: 2 fields, the first line has 1"):
+        scorer(model).score(source, tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_table_without_rows_keeps_its_columns(model: Path, tmp_path: Path) -> None:
+    source, goal = tmp_path / "in.tsv", tmp_path / "out.tsv"
+    source.write_text("id\ttext\n")
+    assert scorer(model).score(source, goal)["rows"] == 0
+    columns = pl.read_csv(goal, separator="\t").columns
+    assert columns[:3] == ["id", "text", "predicted"]
+    assert columns[-2:] == ["outside_language", "model_version"]

@@ -140,6 +140,14 @@ def test_the_word_that_counts_explains_the_answer(run: Path) -> None:
     assert max(answer.explanation, key=lambda pair: pair[1])[0] == "awful"
 
 
+def test_markup_is_in_no_language(run: Path) -> None:
+    markup = (
+        "<div class='a-review-of-many-words'></div> https://example.com/eine/ganz/andere/sprache"
+    )
+    (answer,) = predictor(run).answers([markup])
+    assert answer.language is None
+
+
 def test_another_language_is_named(run: Path) -> None:
     german = "Dieser Film war wirklich ganz ausgezeichnet und sehr unterhaltsam"
     english = "This film was really quite excellent and very entertaining indeed"
@@ -224,6 +232,7 @@ def test_a_pretrained_encoder_is_tuned_exported_and_quantized(data: Path, tmp_pa
     assert answer.pieces == 4
 
 
-def test_a_tokenizer_that_does_not_match_the_encoder(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [21, 99_999])  # as of words learnt here, which would train
+def test_a_tokenizer_that_does_not_match_the_encoder(size: int, data: Path, tmp_path: Path) -> None:
     with pytest.raises(InstantiationException, match="they do not belong together"):
-        instantiate(config(data, tmp_path, "minilm").model, vocabulary=99_999, counts=[1, 1])
+        instantiate(config(data, tmp_path, "minilm").model, vocabulary=size, counts=[1, 1])

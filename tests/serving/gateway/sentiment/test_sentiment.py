@@ -10,6 +10,7 @@ import httpx
 import pytest
 from omegaconf import DictConfig
 
+from serving.gateway.torchserve import TorchServeClient
 from tests.serving.conftest import RunningTorchServe
 from tests.serving.gateway.conftest import gateway_config, running
 
@@ -76,6 +77,32 @@ async def test_a_hundred_thousand_words_are_read_to_their_end(client: httpx.Asyn
     answer = await ask(client, {"text": "film " * 99_000 + "bad " * 1_000})
     assert answer["pieces"] == 12_500
     assert answer["probabilities"]["negative"] > 0.5
+
+
+async def test_work_comes_to_the_model_in_small_parts(
+    config: DictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request to the model must end long before its worker counts as stuck."""
+    asked: list[int] = []
+    real = TorchServeClient.predict
+
+    async def counting(self: Any, name: str, instances: Any, timeout_s: float) -> Any:
+        asked.append(len(instances))
+        return await real(self, name, instances, timeout_s)
+
+    monkeypatch.setattr(TorchServeClient, "predict", counting)
+    config.sentiment.chunk_characters = 1000
+    async with running(config) as session:
+        asked.clear()
+        texts = ["good " * 300, "bad " * 100, "good " * 100, 5, "bad"]
+        answers = (await ask(session, {"texts": texts}))["answers"]
+        assert asked == [1, 4]
+        assert [a.get("label") for a in answers] == [
+            "positive", "negative", "positive", None, "negative"
+        ]  # fmt: skip
+        asked.clear()
+        await ask(session, {"texts": ["good"] * 3, "explain": True})
+        assert asked == [1, 1, 1]
 
 
 async def test_what_is_no_text_has_an_error_in_its_place(client: httpx.AsyncClient) -> None:
