@@ -112,7 +112,8 @@ class TextsDataModule(lightning.LightningDataModule):
         if self._ready:
             return
         self.texts, refused = texts_of(self.reader.read(), self.classes)
-        set_aside(self.name, refused, len(self.texts), self.rejects, self.max_reject_share)
+        name = str(self.name)  # Lightning's base class allows None
+        set_aside(name, refused, len(self.texts), self.rejects, self.max_reject_share)
         if self.reviewed is not None:
             verdicts = read_review(Path(self.reviewed), self.texts.classes)
             self.texts = reviewed(self.texts, verdicts)
