@@ -278,3 +278,5 @@ def test_averaging_follows_the_weights_at_first_and_smooths_later() -> None:
     assert average(zero, one, torch.tensor(10_000)).item() == pytest.approx(0.1)
     with pytest.raises(ValueError, match="decay"):
         warm_ema(1.0)
+    places = torch.tensor([1, 2])  # whole numbers, as in a BERT's buffers
+    assert average(torch.tensor([0, 0]), places, 5).tolist() == [1, 2]
