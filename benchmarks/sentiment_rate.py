@@ -62,7 +62,7 @@ def pipeline(run: Path, threads: int, batch_size: int) -> Callable[[list[str]], 
     from transformers.utils import logging
 
     from models.run import Run
-    from models.sentiment.encoder import encoder_folder
+    from models.pretrained import encoder_folder
 
     logging.set_verbosity(logging.CRITICAL)  # it lists all classes of models but this one
     opened = Run.open(run)
