@@ -29,6 +29,12 @@ class ItemTower(nn.Module):
         normalize: unit vectors, so that nothing wins by length.
     """
 
+    trained: Tensor  # [V + 1] bool: items that training knew
+    number_mean: Tensor  # [N]
+    number_spread: Tensor
+    text_mean: Tensor  # [E]
+    text_spread: Tensor
+
     def __init__(
         self,
         counts: Tensor,
@@ -62,6 +68,10 @@ class ItemTower(nn.Module):
             self.register_buffer("number_spread", spread.clamp(min=1e-6))
             self.numbers = nn.Linear(2 * widths["numbers"], dim)
         if "text" in widths:
+            texts = content.text[(counts > 0) & content.text.any(1)]
+            self.register_buffer("text_mean", texts.mean(0).nan_to_num(0.0))
+            spread = (texts - texts.mean(0)).square().mean(0).sqrt().nan_to_num(0.0)
+            self.register_buffer("text_spread", spread.clamp(min=1e-3))
             self.text = nn.Linear(widths["text"], dim)
         inputs = dim * max(len(widths), 1)
         self.mix = nn.Sequential(
@@ -72,7 +82,7 @@ class ItemTower(nn.Module):
 
     def forward(self, ids: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
         """ids [M] (0: none) and the parts' rows [M, …] → vectors [M, D]."""
-        use = cast(Tensor, self.trained)[ids]  # [M]
+        use = self.trained[ids]  # [M]
         if self.training and self.id_dropout:
             use = use & (torch.rand(ids.shape, device=ids.device) >= self.id_dropout)
         vectors = self.content(ids, parts) + self.ids(ids) * use[:, None].to(self.base.dtype)
@@ -90,10 +100,13 @@ class ItemTower(nn.Module):
         if name == "attributes":
             real = (part != 0).to(self.base.dtype)[..., None]  # [M, A, 1]
             # Over the root of their number: many attributes say more, but not that much more.
-            return (self.attributes(part) * real).sum(1) / real.sum(1).clamp(min=1).sqrt()
+            total: Tensor = (self.attributes(part) * real).sum(1)
+            return total / real.sum(1).clamp(min=1).sqrt()
         if name == "numbers":
             there = ~part.isnan()
             scaled = (part.nan_to_num(0.0) - self.number_mean) / self.number_spread
             scaled = torch.where(there, scaled.clamp(-5, 5), torch.zeros_like(scaled))
             return cast(Tensor, self.numbers(torch.cat([scaled, there.to(scaled.dtype)], dim=-1)))
-        return cast(Tensor, self.text(part))
+        # A sentence encoder's vectors share much: what tells items apart is made to count.
+        there = part.any(1, keepdim=True)
+        return cast(Tensor, self.text((part - self.text_mean) / self.text_spread * there))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -15,16 +15,7 @@ from models.recommender.retrieval.content import ItemContent
 from models.recommender.retrieval.frequency import Frequency
 from models.recommender.retrieval.item_tower import ItemTower
 from models.recommender.retrieval.sampled_loss import mixed_inclusion, sampled_softmax
-
-
-class UserTower(Protocol):
-    """What reads a history of item vectors; see `user_towers`."""
-
-    max_length: int
-
-    def __call__(self, items: Tensor, real: Tensor) -> Tensor: ...
-
-    def last(self, items: Tensor, real: Tensor) -> Tensor: ...
+from models.recommender.retrieval.user_towers import UserTower
 
 
 class TwoTowerRecommender(pl.LightningModule):
@@ -68,7 +59,7 @@ class TwoTowerRecommender(pl.LightningModule):
             raise ValueError(f"temperature must be above 0, not {temperature}")
         self.n_items = n_items
         self.item_tower = item_tower(counts=counts, n_attributes=n_attributes, content=content)
-        self.user_tower = cast(Any, user_tower(dim=self.item_tower.dim))
+        self.user_tower = user_tower(dim=self.item_tower.dim)
         self.frequency = frequency(counts=counts)
         self.temperature = temperature
         self.uniform_negatives = uniform_negatives
@@ -96,7 +87,7 @@ class TwoTowerRecommender(pl.LightningModule):
     def item_vectors(self, ids: Tensor) -> Tensor:
         """Graph ids [M] → vectors [M, D]; padding's is 0."""
         parts = {n: cast(Tensor, getattr(self, f"item_{n}"))[ids] for n in self.item_tower.parts}
-        return self.item_tower(ids, parts) * (ids != 0)[:, None]
+        return cast(Tensor, self.item_tower(ids, parts) * (ids != 0)[:, None])
 
     def item_table(self, chunk: int = 65_536) -> Tensor:
         """Vectors of the whole catalog [V + 1, D]."""
@@ -108,17 +99,17 @@ class TwoTowerRecommender(pl.LightningModule):
         return self._scaled(self.user_tower.last(table[history], history != 0))
 
     def score(self, history: Tensor) -> Tensor:
-        """Left-padded history [B, T] → scores of all items [B, V + 1].
-
-        The item table is computed once and kept until the mode changes.
-        """
-        if self.training or self._table is None:
-            table = self.item_table()
-            if not self.training:
-                self._table = table
-        else:
-            table = self._table
+        """Left-padded history [B, T] → scores of all items [B, V + 1]."""
+        table = self.catalog()
         return self.user_vectors(history, table) @ table.T
+
+    def catalog(self) -> Tensor:
+        """`item_table`, kept outside training until the mode or the weights change."""
+        if self.training:
+            return self.item_table()
+        if self._table is None:
+            self._table = self.item_table()
+        return self._table
 
     def train(self, mode: bool = True) -> TwoTowerRecommender:
         """Every change of the mode drops the item table: weights may have changed."""

@@ -13,7 +13,21 @@ import torch
 from torch import Tensor, nn
 
 
-class TransformerTower(nn.Module):
+class UserTower(nn.Module):
+    """What reads a history of item vectors."""
+
+    max_length: int
+
+    def forward(self, items: Tensor, real: Tensor) -> Tensor:
+        """Right-padded item vectors [B, T, D] and which are real [B, T] → states [B, T, D]."""
+        raise NotImplementedError
+
+    def last(self, items: Tensor, real: Tensor) -> Tensor:
+        """Left-padded item vectors [B, T, D] → the state after the last item [B, D]."""
+        raise NotImplementedError
+
+
+class TransformerTower(UserTower):
     """A small causal transformer over item vectors.
 
     Args:
@@ -40,10 +54,7 @@ class TransformerTower(nn.Module):
         nn.init.normal_(self.positions.weight, std=init_std)
 
     def forward(self, items: Tensor, real: Tensor) -> Tensor:
-        """Right-padded item vectors [B, T, D] and which are real [B, T] → states [B, T, D].
-
-        Padding stands after every real item: the causal order alone hides it.
-        """
+        """Padding stands after every real item: the causal order alone hides it."""
         steps = torch.arange(items.shape[1], device=items.device)
         x = self._embed(items, steps[None], real)
         for block in self.blocks:
@@ -51,7 +62,7 @@ class TransformerTower(nn.Module):
         return cast(Tensor, self.out(self.norm(x)))
 
     def last(self, items: Tensor, real: Tensor) -> Tensor:
-        """Left-padded item vectors [B, T, D] → the state after the last item [B, D]."""
+        """Positions count real items, as in training; the last block computes one query only."""
         positions = (real.long().cumsum(1) - 1).clamp(min=0)
         x = self._embed(items, positions, real)
         steps = torch.arange(items.shape[1], device=items.device)
@@ -69,7 +80,7 @@ class TransformerTower(nn.Module):
         return cast(Tensor, x * real.unsqueeze(-1))
 
 
-class PooledTower(nn.Module):
+class PooledTower(UserTower):
     """A learnt weighting of the recent items, and a perceptron over their mean and the last one.
 
     Far cheaper than attention, and all that short histories need. Weights depend on how long ago an
@@ -85,7 +96,6 @@ class PooledTower(nn.Module):
         )
 
     def forward(self, items: Tensor, real: Tensor) -> Tensor:
-        """As `TransformerTower.forward`."""
         steps = torch.arange(items.shape[1], device=items.device)
         ago = steps[:, None] - steps[None, :]  # [T, T]
         weights = self.recency[ago.clamp(min=0)].exp() * (ago >= 0)
@@ -94,7 +104,6 @@ class PooledTower(nn.Module):
         return self._state(mean, items)
 
     def last(self, items: Tensor, real: Tensor) -> Tensor:
-        """As `TransformerTower.last`."""
         ago = items.shape[1] - 1 - torch.arange(items.shape[1], device=items.device)
         weights = self.recency[ago].exp()[None] * real  # [B, T]
         mean = (weights[:, None] @ items)[:, 0] / weights.sum(-1, keepdim=True).clamp(min=1e-9)
