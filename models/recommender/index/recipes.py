@@ -7,7 +7,6 @@ index is built once and asked at any of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import faiss
@@ -27,11 +26,10 @@ class Recipe(Protocol):
         """From now on search so thoroughly."""
 
 
-@dataclass(frozen=True)
 class Exact:
     """Every vector is compared: the truth that the others are measured against."""
 
-    name: str = "exact"
+    name = "exact"
     efforts: Sequence[int] = (0,)
 
     def build(self, vectors: np.ndarray) -> Any:
@@ -43,7 +41,6 @@ class Exact:
         """There is one only."""
 
 
-@dataclass(frozen=True)
 class HNSW:
     """A navigable graph (Malkov & Yashunin, TPAMI 2020): the fastest where memory is no matter.
 
@@ -53,10 +50,14 @@ class HNSW:
         efforts: candidates kept during a search; each at least the list's length to be of use.
     """
 
-    links: int = 32
-    construction: int = 200
-    efforts: Sequence[int] = (64, 128, 256, 512)
-    name: str = "hnsw"
+    name = "hnsw"
+
+    def __init__(
+        self, links: int = 32, construction: int = 200, efforts: Sequence[int] = (64, 128, 256, 512)
+    ) -> None:
+        self.links = links
+        self.construction = construction
+        self.efforts = efforts
 
     def build(self, vectors: np.ndarray) -> Any:
         index = faiss.IndexHNSWFlat(vectors.shape[1], self.links, faiss.METRIC_INNER_PRODUCT)
@@ -68,20 +69,26 @@ class HNSW:
         index.hnsw.efSearch = effort
 
 
-@dataclass(frozen=True)
 class IVF:
     """Cells around centroids, of which a search visits some: built faster than a graph.
 
     Args:
         cells: how many; None: four times the root of the number of vectors.
         efforts: cells visited.
-        sample: vectors that the centroids are learnt from, a cell.
+        sample: vectors for each cell that its centroid is learnt from.
     """
 
-    cells: int | None = None
-    efforts: Sequence[int] = (4, 8, 16, 32, 64, 128, 256)
-    sample: int = 64
-    name: str = "ivf"
+    name = "ivf"
+
+    def __init__(
+        self,
+        cells: int | None = None,
+        efforts: Sequence[int] = (4, 8, 16, 32, 64, 128, 256),
+        sample: int = 64,
+    ) -> None:
+        self.cells = cells
+        self.efforts = efforts
+        self.sample = sample
 
     def build(self, vectors: np.ndarray) -> Any:
         n, dim = vectors.shape

@@ -6,23 +6,25 @@ counts is the probability that a batch holds it at all.
 
 from __future__ import annotations
 
-from typing import Protocol, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 
-class Frequency(Protocol):
+class Frequency(nn.Module):
     """An estimate of how often batches hold items."""
 
     def observe(self, items: Tensor) -> None:
         """Take in a training batch's distinct items [K]."""
+        raise NotImplementedError
 
     def inclusion(self, items: Tensor, draws: int) -> Tensor:
         """[C] the probability that a batch of so many positions holds each of the items."""
+        raise NotImplementedError
 
 
-class ExactCounts(nn.Module):
+class ExactCounts(Frequency):
     """From the counts of the training set, which is known when nothing streams.
 
     Args:
@@ -42,7 +44,7 @@ class ExactCounts(nn.Module):
         return -torch.expm1(draws * cast(Tensor, self.log_absent)[items])
 
 
-class StreamingFrequency(nn.Module):
+class StreamingFrequency(Frequency):
     """From the steps between an item's appearances, for training that never sees its whole data.
 
     A moving average of the interval, whose inverse is the probability, in Algorithm 2 of Yi et

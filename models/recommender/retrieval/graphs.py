@@ -70,7 +70,8 @@ def export_user_graph(model: TwoTowerRecommender, k: int, path: Path) -> Specs:
     history = torch.tensor([[0, 1, 1], [1, 1, 1]])
     export_onnx(
         UserGraph(model, k),
-        {"history": history, "seen": history, TABLE: table},
+        # Not one tensor twice: the exporter would make one input of both.
+        {"history": history, "seen": history.clone(), TABLE: table},
         {
             "history": {0: "batch", 1: "time"},
             "seen": {0: "batch", 1: "seen"},
@@ -178,10 +179,11 @@ def _width(model: onnx.ModelProto) -> int:
 def _set_k(model: onnx.ModelProto, k: int) -> None:
     """The number of places is a constant of the graph's only TopK."""
     node = next(n for n in model.graph.node if n.op_type == "TopK")
-    before, node.input[1] = node.input[1], "list_length"
-    if not any(before in other.input for other in model.graph.node):
+    before = node.input[1]
+    if sum(list(n.input).count(before) for n in model.graph.node) == 1:
         for old in [t for t in model.graph.initializer if t.name == before]:
             model.graph.initializer.remove(old)
+    node.input[1] = "list_length"
     value = numpy_helper.from_array(np.array([k], dtype=np.int64), "list_length")
     model.graph.initializer.append(value)
     for output in model.graph.output:

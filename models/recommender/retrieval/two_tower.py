@@ -29,17 +29,20 @@ class TwoTowerRecommender(pl.LightningModule):
             (`_partial_: true` in the config).
         temperature: similarities are divided by it.
         uniform_negatives: items of the training drawn at random, beside those of the batch.
-        correct_frequency: subtract the logarithm of how likely a candidate was to be one; false
-            trains against the batch as it comes, which punishes what is popular.
+        frequency_correction: share of the logarithm of how likely a candidate was to be one that
+            is subtracted. 1 learns how likely an item is, popularity included; 0 learns how much
+            likelier than usual, which lifts what is rare or new.
         spare_touched: items of a run are no negatives within it.
         content, counts, n_attributes, n_items: of the data; see `RetrievalDataModule`.
     """
+
+    drawn: Tensor  # graph ids of the training's items
 
     def __init__(
         self,
         user_tower: Callable[..., UserTower],
         item_tower: Callable[..., ItemTower],
-        frequency: Callable[..., nn.Module],
+        frequency: Callable[..., Frequency],
         optimizer: Callable[..., torch.optim.Optimizer],
         n_items: int,
         content: ItemContent,
@@ -47,7 +50,7 @@ class TwoTowerRecommender(pl.LightningModule):
         n_attributes: int,
         temperature: float = 0.07,
         uniform_negatives: int = 1024,
-        correct_frequency: bool = True,
+        frequency_correction: float = 1.0,
         correct_positive: bool = False,
         spare_touched: bool = True,
         scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler] | None = None,
@@ -55,6 +58,8 @@ class TwoTowerRecommender(pl.LightningModule):
         evaluation_batch_size: int = 512,
     ) -> None:
         super().__init__()
+        if not 0 <= frequency_correction <= 1:
+            raise ValueError(f"frequency_correction must lie in 0…1, not {frequency_correction}")
         if temperature <= 0:
             raise ValueError(f"temperature must be above 0, not {temperature}")
         self.n_items = n_items
@@ -63,7 +68,7 @@ class TwoTowerRecommender(pl.LightningModule):
         self.frequency = frequency(counts=counts)
         self.temperature = temperature
         self.uniform_negatives = uniform_negatives
-        self.correct_frequency = correct_frequency
+        self.frequency_correction = frequency_correction
         self.correct_positive = correct_positive
         self.spare_touched = spare_touched
         self.make_optimizer = optimizer
@@ -124,8 +129,8 @@ class TwoTowerRecommender(pl.LightningModule):
         """One batch of right-padded runs [B, T + 1]: inputs are all but the last item."""
         inputs, targets = run[:, :-1], run[:, 1:]
         real = targets != 0
-        pool = cast(Tensor, self.drawn)
-        uniform = pool[torch.randint(len(pool), (self.uniform_negatives,), device=pool.device)]
+        places = torch.randint(len(self.drawn), (self.uniform_negatives,), device=run.device)
+        uniform = self.drawn[places]
         used, place = torch.cat([run.flatten(), uniform]).unique(return_inverse=True)
         vectors = self.item_vectors(used)  # [K, D]: an item of the batch is embedded once
         place = place[: run.numel()].view_as(run)
@@ -152,10 +157,9 @@ class TwoTowerRecommender(pl.LightningModule):
         return states / self.temperature
 
     def _inclusion(self, candidates: Tensor, draws: int) -> Tensor:
-        if not self.correct_frequency:
-            return torch.ones(len(candidates), device=candidates.device)
-        in_batch = cast(Frequency, self.frequency).inclusion(candidates, draws)
-        return mixed_inclusion(in_batch, self.uniform_negatives, len(cast(Tensor, self.drawn)))
+        in_batch = self.frequency.inclusion(candidates, draws)
+        inclusion = mixed_inclusion(in_batch, self.uniform_negatives, len(self.drawn))
+        return inclusion**self.frequency_correction
 
     @staticmethod
     def _touched(run: Tensor, candidates: Tensor) -> Tensor:

@@ -49,13 +49,13 @@ def test_sums_over_batches_estimate_the_sum_over_the_catalog() -> None:
     items = torch.arange(7)
     inclusion = mixed_inclusion(frequency.inclusion(items, draws), uniform, 6)
     totals, plain = [], []
-    for _ in range(20_000):
+    for _ in range(6_000):
         batch = torch.multinomial(COUNTS.float(), draws, replacement=True, generator=generator)
         more = torch.randint(1, 7, (uniform,), generator=generator)
         there = torch.cat([batch, more]).unique()
         totals.append((scores[there].exp() / inclusion[there]).sum().item())
         plain.append(scores[there].exp().sum().item())
-    assert sum(totals) / len(totals) == pytest.approx(truth, rel=0.02)
+    assert sum(totals) / len(totals) == pytest.approx(truth, rel=0.04)
     assert sum(plain) / len(plain) < 0.8 * truth  # what the correction is for
 
 
@@ -75,7 +75,7 @@ def test_exact_counts_give_the_probability_to_be_drawn_at_all() -> None:
 def test_streaming_estimates_come_close_to_the_counts() -> None:
     generator = torch.Generator().manual_seed(2)
     streaming, draws = StreamingFrequency(COUNTS, rate=0.01, first=3.0), 4
-    for _ in range(6000):
+    for _ in range(3000):
         batch = torch.multinomial(COUNTS.float(), draws, replacement=True, generator=generator)
         streaming.observe(batch.unique())
     items = torch.arange(1, 6)

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from models import artifact
 from models.artifact import Artifact, ArtifactError
+from models.report import Report
 from models.run import Run
 from models.training import train
 from scripts.entrypoint import CONFIGS
@@ -162,19 +163,45 @@ def test_new_items_are_recommended_without_training(folder: Path, trained: Artif
     assert ask(extended, [*walk, f"r3p{SIZE - 1}"])
 
 
-def test_torchserve_serves_a_new_item(folder: Path, trained: Artifact) -> None:
-    extended = index(folder, trained, pl.DataFrame([row(0, SIZE - 1)]))
+def serve(version: Artifact, *instances: dict[str, Any]) -> list[dict[str, Any]]:
+    """What TorchServe's handler answers to a request of these instances."""
     settings = OmegaConf.to_container(
         OmegaConf.load(ROOT / "configs" / "torchserve" / "default.yaml").model
     )
     assert isinstance(settings, dict)
-    handler = OnnxHandler(extended.path, settings["handler"])
-    walk = [f"r0p{p}" for p in range(2, SIZE - 1)]
-    context = Context()
-    body = json.dumps({"instances": [{"history": walk, "k": 3}]}).encode()
-    answer = json.loads(handler.handle([{"body": body}], context)[0])["predictions"][0]
+    handler, context = OnnxHandler(version.path, settings["handler"]), Context()
+    body = json.dumps({"instances": list(instances)}).encode()
+    answers = json.loads(handler.handle([{"body": body}], context)[0])["predictions"]
     assert context.status == {}
-    assert f"r0p{SIZE - 1}" in answer["items"]
+    return list(answers)
+
+
+def test_torchserve_serves_a_new_item(folder: Path, trained: Artifact) -> None:
+    extended = index(folder, trained, pl.DataFrame([row(0, SIZE - 1)]))
+    walk = [f"r0p{p}" for p in range(2, SIZE - 1)]
+    assert f"r0p{SIZE - 1}" in serve(extended, {"history": walk, "k": 3})[0]["items"]
+
+
+def test_an_index_answers_what_the_graph_answers(folder: Path, trained: Artifact) -> None:
+    """Above exact_limit the artifact holds an index; requests and answers stay the same."""
+    run = Run.open(folder / "run", overrides={"export": {"exact_limit": 10}})
+    indexed = artifact.load(run.export(Report(model={}, data=run.data.describe())))
+    assert indexed.signature.task == "indexed_recommendation"
+    assert [o.name for o in indexed.signature.outputs] == ["vectors"]
+    measured = indexed.read_asset("index.json")
+    assert measured["chosen"]["recall"] >= 0.99
+    instances = [
+        {"history": ["r1p0"], "k": 5},
+        {"history": ["r5p3", "r5p4"], "seen": ["r5p5", "r5p6"], "k": 3},
+        {"history": ["r5p3", "gone"], "k": 10},
+    ]
+    for ours, exact in zip(serve(indexed, *instances), serve(trained, *instances), strict=True):
+        assert ours["items"] == exact["items"]
+        assert ours["scores"] == pytest.approx(exact["scores"], abs=1e-4)
+        assert ours["unknown"] == exact["unknown"]
+    extended = index(folder, indexed, pl.DataFrame([row(0, SIZE - 1)]))
+    walk = [f"r0p{p}" for p in range(2, SIZE - 1)]
+    assert f"r0p{SIZE - 1}" in serve(extended, {"history": walk, "k": 3})[0]["items"]
 
 
 class Context:
