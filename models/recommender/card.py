@@ -8,9 +8,17 @@ from __future__ import annotations
 from models.artifact import Signature
 from models.report import Report
 
+TRANSFORMER = "A sequential recommender: a causal transformer"
 
-def model_card(signature: Signature, report: Report, parity: float) -> str:
-    """Markdown with the test metrics beside the floors on the same split."""
+
+def model_card(
+    signature: Signature, report: Report, parity: float, summary: str = TRANSFORMER
+) -> str:
+    """Markdown with the test metrics beside the floors on the same split.
+
+    Args:
+        summary: what the model is, in a few words.
+    """
     names = list(report.model)
     rows = [*((f"floor: {k}", v) for k, v in report.floors.items()), ("this model", report.model)]
     table = [
@@ -28,9 +36,9 @@ def model_card(signature: Signature, report: Report, parity: float) -> str:
         [
             f"# {signature.name} {signature.version}",
             "",
-            "**What it is.** A sequential recommender: a causal transformer over a user's item "
-            f"history (the last {signature.limits['history']} items), answering the "
-            f"{signature.limits['k']} best items that the user has not touched.",
+            f"**What it is.** {summary} over a user's item history (the last "
+            f"{signature.limits['history']} items), answering the {signature.limits['k']} best "
+            "items that the user has not touched.",
             "",
             f"**Data.** {data.get('name')}: {data.get('rows')} interactions, {data.get('users')} "
             f"users, {data.get('items')} items; SHA-256 of the coded data "
