@@ -32,7 +32,7 @@ class ImplicitALS(Classic):
             since ONNX has no solver; as many as factors would be exact, far fewer suffice.
     """
 
-    summary = "Implicit-feedback matrix factorization (alternating least squares)"
+    what = "Implicit-feedback matrix factorization (alternating least squares)"
     items: Tensor  # [V + 1, D] in the coordinates in which YᵀY + λ is the identity
 
     def __init__(self, library: AlternatingLeastSquares, steps: int = 12) -> None:

@@ -74,7 +74,8 @@ class Content(Classic):
         decay: an item one step further back in the history counts so much less.
     """
 
-    summary = "Content-based similarity of item text and attributes"
+    what = "Content-based similarity of item text and attributes"
+    limits = "Items without text or categories are never recommended"
     vectors: Tensor  # [V + 1, D] of length 1, or 0 where nothing is known
 
     def __init__(

@@ -52,7 +52,7 @@ class Hybrid(Classic):
         self.register_buffer("weights", torch.ones(len(self.parts)))
 
     @property
-    def summary(self) -> str:  # type: ignore[override]
+    def what(self) -> str:  # type: ignore[override]
         shares = zip(self.parts, self.weights.tolist(), strict=True)
         return "A blend of " + ", ".join(f"{name} ({weight:.2f})" for name, weight in shares)
 
@@ -77,7 +77,7 @@ class Hybrid(Classic):
             hidden.scatter_(1, task.histories.take(rows).pad("left"), True)
             hidden[:, 0] = True
         self.weights = self._likeliest(scores, hidden, task.targets[rows])
-        log.info("%s, on %d validation questions", self.summary, asked)
+        log.info("%s, on %d validation questions", self.what, asked)
 
     def score(self, history: Tensor) -> Tensor:
         return (self._standard(history) * self.weights[:, None]).sum(1)

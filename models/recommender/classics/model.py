@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor, nn
 
+from models.recommender.card import Description
 from models.recommender.evaluation import RankingTask
 from models.recommender.interactions import Interactions
 
@@ -12,10 +13,16 @@ from models.recommender.interactions import Interactions
 class Classic(nn.Module):
     """A recommender without gradients, as a module whose buffers hold what was fitted.
 
-    `summary` says for the model card what the model is.
+    `what` says for the model card what the model is, `limits` what it cannot do.
     """
 
-    summary = "A recommender"
+    what = "A recommender"
+    limits = "Items that were not in training cannot be recommended"
+
+    @property
+    def description(self) -> Description:
+        """For the model card."""
+        return Description(f"{self.what} over a user's item history", self.limits)
 
     def fit(self, data: Interactions, train: np.ndarray) -> None:
         """Learn from the interactions marked in `train` [N] (bool).

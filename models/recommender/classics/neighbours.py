@@ -29,7 +29,7 @@ class ItemNeighbours(Classic):
         decay: an item one step further back in the history counts so much less; 1: all the same.
     """
 
-    summary = "Item-based nearest neighbours"
+    what = "Item-based nearest neighbours"
     neighbours: Tensor  # [V + 1, K] graph ids; 0 where there are fewer
     weights: Tensor  # [V + 1, K]
 
@@ -82,7 +82,7 @@ class UserNeighbours(Classic):
             refused.
     """
 
-    summary = "User-based nearest neighbours"
+    what = "User-based nearest neighbours"
     taste: Tensor  # [U, V + 1] 1 where a user touched an item
     sizes: Tensor  # [U] the root of how many items each touched
 

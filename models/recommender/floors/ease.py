@@ -20,7 +20,7 @@ class EASE(Classic):
         max_items: above this the V × V inverse (4·V² bytes, O(V³) time) is refused.
     """
 
-    summary = "EASE, a linear item-to-item model in closed form"
+    what = "EASE, a linear item-to-item model in closed form"
     weights: Tensor  # [V, V]
 
     def __init__(self, regularization: float = 500.0, max_items: int = 20_000) -> None:

@@ -20,7 +20,7 @@ class Popularity(Classic):
             interaction counts half; None: all count the same.
     """
 
-    summary = "The most popular items, the same for everybody"
+    what = "The most popular items, the same for everybody"
     counts: Tensor  # [V + 1]
 
     def __init__(self, half_life_days: float | None = None) -> None:

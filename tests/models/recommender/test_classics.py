@@ -209,7 +209,7 @@ def test_a_hybrid_is_at_least_as_good_as_its_best_part() -> None:
     assert ndcg(model) >= alone["item_knn"] - 0.01
     weights = dict(zip(model.parts, model.weights.tolist(), strict=True))
     assert weights["item_knn"] > 3 * abs(weights["popularity"])
-    assert "item_knn (" in model.summary
+    assert "item_knn (" in model.what
 
 
 def test_a_hybrid_of_one_is_none() -> None:
