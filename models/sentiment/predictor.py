@@ -112,7 +112,7 @@ class Predictor:
             reason=reason,
             pieces=len(reading.pieces),
             language=found.code if found else None,
-            outside=bool(found and found.code != self.trained_language and found.probability > 0.9),
+            outside=bool(found and found.excludes(self.trained_language)),
             judged=judged,
         )
 
