@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -64,8 +64,6 @@ class RecommenderExport:
         features: the versions of the service's views; see `models.artifact.Signature`.
     """
 
-    description: ClassVar[Description] = SEQUENTIAL
-
     name: str
     root: str
     k: int
@@ -113,10 +111,9 @@ class RecommenderExport:
                 limits={"history": self.max_length, "k": module.k},
             )
             OmegaConf.save(config, folder / "config.yaml", resolve=True)
-            self._write_parts(folder, data, report)
+            description = getattr(model, "description", SEQUENTIAL)
+            self._write_parts(folder, data, report, signature, difference, description)
             self._write_assets(folder / "assets", module, data)
-            card = model_card(signature, report, difference, self.description)
-            (folder / "MODEL_CARD.md").write_text(card, "utf-8")
             published = artifact.write(folder, Path(self.root), signature)
         log.info("artifact: %s", published.path)
         return published.path
@@ -160,6 +157,9 @@ class RecommenderExport:
         folder: Path,
         data: InteractionsDataModule,
         report: Report,
+        signature: artifact.Signature,
+        difference: float,
+        description: Description,
     ) -> None:
         assets = folder / "assets"
         names = data.interactions.item_ids.to_list()
@@ -172,6 +172,8 @@ class RecommenderExport:
         ]
         (assets / "popular.json").write_text(json.dumps(popular, ensure_ascii=False), "utf-8")
         report.write(folder / "metrics.json")
+        card = model_card(signature, report, difference, description)
+        (folder / "MODEL_CARD.md").write_text(card, "utf-8")
 
 
 def _plain(features: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,13 +6,12 @@ import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import cast
 
 import numpy as np
 import torch
 
 from models.export import ParityError, session
-from models.recommender.card import Description
 from models.recommender.datamodule import InteractionsDataModule
 from models.recommender.export import RecommenderExport, Specs, TopK
 from models.recommender.index.chooser import IndexChooser
@@ -42,13 +41,6 @@ class TwoTowerExport(RecommenderExport):
         index: chooses the index above that.
         queries: user vectors kept to choose an index by, also for later catalogs.
     """
-
-    description: ClassVar[Description] = Description(
-        what="A two-tower retriever: the score is the product of a vector of a user's history and "
-        "one of each item's attributes, numbers, text and id",
-        limits="Items without interactions in training are recommended by what is known of them "
-        "alone; `scripts/index_items.py` takes new ones in without training",
-    )
 
     index: IndexChooser
     exact_limit: int

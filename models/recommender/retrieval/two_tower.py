@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.recommender.card import Description
 from models.recommender.evaluation import RankingTask, evaluate
 from models.recommender.retrieval.content import ItemContent
 from models.recommender.retrieval.frequency import Frequency
@@ -36,6 +37,12 @@ class TwoTowerRecommender(pl.LightningModule):
         content, counts, n_attributes, n_items: of the data; see `RetrievalDataModule`.
     """
 
+    description: ClassVar[Description] = Description(
+        what="A two-tower retriever: the score is the product of a vector of a user's history and "
+        "one of each item's attributes, numbers, text and id",
+        limits="Items without interactions in training are recommended by what is known of them "
+        "alone; `scripts/index_items.py` takes new ones in without training",
+    )
     drawn: Tensor  # graph ids of the training's items
 
     def __init__(
