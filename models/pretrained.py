@@ -68,10 +68,9 @@ def mean_states(encoder: str, texts: Sequence[str], batch_size: int) -> Tensor:
     source = str(encoder_folder(encoder) or encoder)
     try:
         read, model = AutoTokenizer.from_pretrained(source), AutoModel.from_pretrained(source)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise EncoderError(
-            f"encoder {encoder!r} is no folder, and cannot be had by its name "
-            f"({str(error).splitlines()[0]})"
+            f"encoder {encoder!r} cannot be loaded: {str(error).splitlines()[0]}"
         ) from error
     order = sorted(range(len(texts)), key=lambda n: len(texts[n]))
     means = torch.empty(len(texts), model.config.hidden_size)

