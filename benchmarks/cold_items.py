@@ -73,6 +73,14 @@ def training(cfg: DictConfig, name: str, seed: int, data: list[str]) -> DictConf
     return resolved
 
 
+def drawn(task: RankingTask, questions: int) -> RankingTask:
+    """At most so many of the questions, the same in every run."""
+    rows = torch.randperm(len(task), generator=torch.Generator().manual_seed(0))[:questions]
+    return RankingTask(
+        task.histories.take(rows), task.targets[rows], task.users[rows], task.n_items
+    )
+
+
 def among(scorer: Callable[[Tensor], Tensor], allowed: Tensor) -> Scorer:
     """The scorer with all items but the allowed [V + 1] (bool) out of the race."""
     return lambda history: scorer(history).masked_fill(~allowed, -torch.inf)
@@ -87,7 +95,8 @@ def content_neighbours(cfg: DictConfig, data: RetrievalDataModule) -> ContentNei
             continue
         for decay in cfg.decays:
             floor = ContentNeighbours(data.content, len(data.encoder.codes), kind, decay)
-            found = evaluate(floor.score, data.validation_task, max_length=data.max_length)
+            task = drawn(data.validation_task, cfg.questions)
+            found = evaluate(floor.score, task, max_length=data.max_length)
             if found["hit_rate@10"] > best:
                 best, chosen = found["hit_rate@10"], floor
                 log.info("content %s, decay %s: validation %.4f", kind, decay, best)
@@ -98,9 +107,9 @@ def content_neighbours(cfg: DictConfig, data: RetrievalDataModule) -> ContentNei
 def measure(cfg: DictConfig, run: Run) -> Iterator[tuple[str, dict[str, float]]]:
     """Each row's metrics: `…` over all items, `cold_…` with new items as the only candidates."""
     data: RetrievalDataModule = run.data
-    task: RankingTask = data.test_task
     test = torch.zeros(data.n_items + 1, dtype=torch.bool)
-    test[task.targets.unique()] = True
+    test[data.test_task.targets.unique()] = True
+    task = drawn(data.test_task, cfg.questions)
     popularity = Popularity()
     popularity.fit(data.interactions, data.train)
     generator = torch.Generator().manual_seed(0)
@@ -146,7 +155,7 @@ def main(cfg: DictConfig) -> None:
             settings = training(cfg, name, seed, overrides)
             train(settings)
             run = Run.open(Path(settings.output_dir))
-            questions.append(len(run.data.test_task))
+            questions.append(min(len(run.data.test_task), cfg.questions))
             for row, metrics in measure(cfg, run):
                 found.setdefault(row, []).append(metrics)
         means = {
