@@ -99,6 +99,7 @@ SCHEMAS: dict[str, Any] = {
                                             "because_you_picked",
                                             "goes_with",
                                             "model",
+                                            "precomputed",
                                             "new",
                                             "trending",
                                             "popular",

@@ -147,6 +147,9 @@ class Pipeline:
             for name, part in zip(weights, found, strict=True)
             if isinstance(part, Ranking) and part.items
         }
+        for name in list(proposed):
+            if getattr(self.sources[name], "stands_in_for", None) in proposed:
+                del proposed[name]
         models = [name for name in weights if self.sources[name].kind == "model"]
         reason = None
         if models and not any(name in proposed for name in models):

@@ -18,6 +18,7 @@ _WORDS = {
     "trending": "many look at it now",
     "popular": "popular with everybody",
     "model": "fits what you looked at lately",
+    "precomputed": "fits what you looked at before",
 }
 
 

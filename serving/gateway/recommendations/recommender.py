@@ -148,7 +148,7 @@ class Recommender:
         """
         if self._read.waiting >= self._read.max_queue:
             raise OverloadedError(f"{self._read.max_queue} queries are waiting")
-        nothing = Served([], {}, None)
+        nothing: Served | None = Served([], {}, None)
         served = await stages.run("features", lambda: self._read.submit(user), nothing)
         if served is nothing:
             return _Read(None, _feature_reason(stages.skipped[-1].reason))
