@@ -1,8 +1,8 @@
 """Every user's list at once: histories in, the artifact's lists out, without a server.
 
 The artifact's graph runs in this process, on users of like history lengths together. What is done
-lies in parts beside the goal until all of it is there: a stopped run goes on after its last part,
-and readers see the old file or the new one, never half of one.
+lies in hidden parts beside the goal until all of it is there: a stopped run goes on after its last
+part, and readers see the old file or the new one, never half of one.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class BatchRecommender:
         model = f"{signature.name} {signature.version}"
         done = 0
         for number, start in enumerate(range(0, len(histories), self.rows)):
-            part = parts / f"part-{number:06d}.parquet"
+            part = parts / f".part-{number:06d}.parquet"
             if part.is_file():
                 continue
             some = histories.slice(start, self.rows)
@@ -96,7 +96,7 @@ class BatchRecommender:
             left = len(histories) - start - len(some)
             log.info("%d of %d users (%.0f a second, %.0f s left)", start + len(some),
                      len(histories), rate, left / rate)  # fmt: skip
-        files = sorted(parts.glob("part-*.parquet"))
+        files = sorted(parts.glob(".part-*.parquet"))
         partial = goal.with_name(f".{goal.name}")
         pl.scan_parquet(files).sink_parquet(partial)
         rows = int(pl.scan_parquet(partial).select(pl.len()).collect().item())
@@ -128,7 +128,7 @@ class BatchRecommender:
         if manifest.is_file():
             known = json.loads(manifest.read_text("utf-8"))
             if known["of"] == of:
-                log.info("going on after %d parts", len(list(folder.glob("part-*.parquet"))))
+                log.info("going on after %d parts", len(list(folder.glob(".part-*.parquet"))))
                 return folder, datetime.fromisoformat(known["began"])
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
