@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from models.anomaly.detector import Detector, Scores
 from models.anomaly.evaluation import alarms, floors, ranking
+from models.anomaly.readers.incidents import labelled
 from models.anomaly.splits import Split
 from models.anomaly.telemetry import ANOMALOUS, Telemetry
 from models.report import Report, conditions
@@ -46,6 +47,8 @@ def train(cfg: DictConfig, learn: Callable[[Detector, Telemetry], None] = fit) -
     prepare_process(cfg)
 
     split: Split = instantiate(cfg.data.split)(instantiate(cfg.data.reader).read())
+    if cfg.data.get("truth"):
+        split = split._replace(test=labelled(split.test, cfg.data.truth))
     # Thresholds are set on normal rows that came after those that were learnt from.
     learnt, held_out = instantiate(cfg.data.hold_out)(split.train)
     counts = len(learnt), len(held_out), len(split.test)

@@ -155,7 +155,22 @@ async def test_every_event_is_scored_with_those_before_it_and_told_once(
     assert high.fields["cpu"]["expected"] < high.fields["cpu"]["value"]
     total = sum(f["contribution"] for f in high.fields.values())
     assert total == pytest.approx(high.score, rel=1e-4)
-    assert not any((tmp_path / "scores").rglob(".*.parquet")), "no temporary files stay"
+    tables = [tmp_path / name for name in ("scores", "telemetry")]
+    assert not any(p for table in tables for p in table.rglob(".*")), "no temporary files stay"
+    landed = pl.concat([pl.read_parquet(p) for p in tables[1].rglob("*.parquet")])
+    moment = pl.col("timestamp").str.to_datetime(time_zone="UTC", time_unit="us")
+    sent = pl.DataFrame(events).with_columns(moment).sort("source", "timestamp")
+    assert (
+        landed.select("source", "timestamp", "cpu", "memory")
+        .sort("source", "timestamp")
+        .equals(
+            sent.select(
+                "source",
+                "timestamp",
+                *(pl.col(f).cast(pl.Float32).cast(pl.Float64) for f in ("cpu", "memory")),
+            )
+        )
+    )
 
 
 async def test_a_second_processor_shares_and_what_leaves_is_handed_over_with_its_state(
