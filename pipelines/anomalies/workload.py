@@ -252,6 +252,7 @@ class Workload:
                     pending.verdicts.get(partition, holding.verdict),
                     journal.pack(batches[partition]),
                     found.anomalies.get(partition, []),
+                    [one for one in found.letters if one.partition == partition],
                 )
             try:
                 self._store.commit(Commit(steps, self._thresholds(now)))
