@@ -20,6 +20,7 @@ from pipelines.streaming.source import BrokerError, DeadLetter, StreamFullError,
 
 FIELD = b"data"
 _BEGINNING = "0-0"
+_REMEMBERED_S = 86_400  # which dead letters were kept
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -136,11 +137,16 @@ class RedisBroker:
         }
 
     @_named
-    async def bury(self, letters: Sequence[DeadLetter]) -> None:
-        async with self._redis.pipeline(transaction=False) as pipe:
+    async def bury(self, token: str, letters: Sequence[bytes]) -> None:
+        mark = f"{self.dead}:{token}"
+        async with self._redis.pipeline(transaction=True) as pipe:
+            await pipe.watch(mark)  # whoever else buries them now makes us fail, and look again
+            if await pipe.exists(mark):
+                return
+            pipe.multi()
+            pipe.set(mark, 1, ex=_REMEMBERED_S)
             for letter in letters:
-                fields = {FIELD: letter.as_json()}
-                pipe.xadd(self.dead, fields, maxlen=self._most_dead, approximate=True)
+                pipe.xadd(self.dead, {FIELD: letter}, maxlen=self._most_dead, approximate=True)
             await pipe.execute()
 
     @_named
