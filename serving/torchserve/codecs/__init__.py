@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from models.artifact import Artifact
 from serving.torchserve.codecs.anomaly import AnomalyCodec
 from serving.torchserve.codecs.errors import InstanceError
+from serving.torchserve.codecs.indexed_recommendation import IndexedRecommendationCodec
 from serving.torchserve.codecs.one_run import Arrays, Run
 from serving.torchserve.codecs.recommendation import RecommendationCodec
 from serving.torchserve.codecs.sentiment import SentimentCodec
@@ -34,6 +35,7 @@ class Codec(Protocol):
 
 CODECS: dict[str, type[Codec]] = {
     "anomaly": AnomalyCodec,
+    "indexed_recommendation": IndexedRecommendationCodec,
     "recommendation": RecommendationCodec,
     "sentiment": SentimentCodec,
 }
