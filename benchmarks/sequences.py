@@ -24,7 +24,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)  # rooms, not this fol
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 from rich.table import Table
 
@@ -66,7 +66,8 @@ def same_configuration(folder: Path, overrides: list[str]) -> bool:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         wanted = compose("train", overrides, return_hydra_config=True)
     HydraConfig.instance().set_config(wanted)
-    del wanted["hydra"]
+    with open_dict(wanted):
+        del wanted["hydra"]
     found, known = (
         {k: v for k, v in dict(OmegaConf.to_container(c, resolve=True)).items() if k != "resume"}  # type: ignore[arg-type]
         for c in (wanted, OmegaConf.load(used))
