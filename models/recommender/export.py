@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from models import artifact
 from models.export import OPSET, export_onnx, ranking_parity
-from models.recommender.card import model_card
+from models.recommender.card import SEQUENTIAL, Description, model_card
 from models.recommender.datamodule import InteractionsDataModule
 from models.report import Report
 
@@ -117,7 +117,8 @@ class RecommenderExport:
                 limits={"history": self.max_length, "k": graph.k},
             )
             OmegaConf.save(config, folder / "config.yaml", resolve=True)
-            self._write_parts(folder, data, report, signature, difference)
+            description = getattr(model, "description", SEQUENTIAL)
+            self._write_parts(folder, data, report, signature, difference, description)
             published = artifact.write(folder, Path(self.root), signature)
         log.info("artifact: %s", published.path)
         return published.path
@@ -142,6 +143,7 @@ class RecommenderExport:
         report: Report,
         signature: artifact.Signature,
         difference: float,
+        description: Description,
     ) -> None:
         assets = folder / "assets"
         assets.mkdir()
@@ -155,7 +157,7 @@ class RecommenderExport:
         ]
         (assets / "popular.json").write_text(json.dumps(popular, ensure_ascii=False), "utf-8")
         report.write(folder / "metrics.json")
-        card = model_card(signature, report, difference)
+        card = model_card(signature, report, difference, description)
         (folder / "MODEL_CARD.md").write_text(card, "utf-8")
 
 
