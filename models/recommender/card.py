@@ -19,7 +19,7 @@ class Description(NamedTuple):
 
 
 SEQUENTIAL = Description(
-    what="A sequential recommender: a causal transformer over a user's item history",
+    what="A sequential recommender: it reads a user's item history in order",
     limits="Items that were not in training cannot be recommended",
 )
 
