@@ -48,7 +48,7 @@ class Sums:
 
         def total(values: Array) -> Array:
             flat = np.bincount(cell, weights=values, minlength=clusters * places)
-            return flat.reshape(clusters, places)
+            return flat.astype(np.float64).reshape(clusters, places)
 
         _, first = np.unique(request, return_index=True)
         corrected = weight * reward
