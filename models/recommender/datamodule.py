@@ -159,14 +159,20 @@ class InteractionsDataModule(lightning.LightningDataModule):
             self.seed,
             rank=trainer.global_rank if trainer else 0,
             world=trainer.world_size if trainer else 1,
-            # Overfitting wants the same batches again, which Lightning cannot see to here.
-            reshuffle=not getattr(trainer, "overfit_batches", 0),
+            epoch=self._epoch,
         )
         return DataLoader(batches, batch_size=None)
 
     def val_dataloader(self) -> DataLoader[Tensor]:
         """One empty batch: the model ranks its whole task when the epoch ends."""
         return DataLoader([torch.zeros(1)], batch_size=None)  # type: ignore[arg-type]
+
+    def _epoch(self) -> int:
+        """Which order of batches is due; overfitting wants the same batches again."""
+        trainer = self.trainer
+        if trainer is None or getattr(trainer, "overfit_batches", 0):
+            return 0
+        return trainer.current_epoch
 
     def _excluded_users(self) -> np.ndarray | None:
         path = self.exclude_from_metrics or getattr(self.reader, "exclude_from_metrics", None)

@@ -1,7 +1,8 @@
 """Full-ranking evaluation: every unseen item competes, on the device, a batch at a time.
 
 Metrics (lower-case names of the metrics contract): `hit_rate@k`, `ndcg@k`, `mrr`, `coverage@k`
-(share of the catalog that appears in some list of length k). No sampled negatives, ever: they
+(share of the catalog that appears in some list of length k), and what lenses make of the lists
+(see `models.recommender.beyond`). No sampled negatives, ever: they
 rank models differently from the full catalog (Krichene & Rendle, KDD 2020).
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,6 +20,16 @@ from models.recommender.histories import Histories
 from models.recommender.interactions import DataError, Interactions, Ints
 
 Scorer = Callable[[Tensor], Tensor]  # left-padded history [B, T] → scores [B, V + 1]
+
+
+class Lens(Protocol):
+    """Something that looks at the lists of an evaluation; see `models.recommender.beyond`."""
+
+    def fit(self, data: Interactions, train: np.ndarray) -> None: ...
+
+    def see(self, lists: Tensor, histories: Histories) -> None: ...
+
+    def metrics(self, ks: Sequence[int]) -> dict[str, float]: ...
 
 
 @dataclass(frozen=True)
@@ -100,11 +112,15 @@ def evaluate(
     max_length: int,
     ks: Sequence[int] = (1, 5, 10, 20),
     batch_size: int = 512,
+    lenses: Sequence[Lens] = (),
 ) -> dict[str, float]:
     """Rank the target of every question among all items but those in its history.
 
     Ties count half: an all-equal scorer gets the middle rank, not the first. A target without a
     number for its score, as of a model that diverged, takes the last rank.
+
+    Args:
+        lenses: fitted; they see every list, and their metrics join the others.
     """
     ranks = []
     shown = torch.zeros(len(ks), task.n_items + 1, dtype=torch.bool, device=task.targets.device)
@@ -124,7 +140,13 @@ def evaluate(
         top = scores.topk(min(max(ks), task.n_items), dim=1).indices
         for i, k in enumerate(ks):
             shown[i, top[:, :k].flatten()] = True
-    return {**rank_metrics(torch.cat(ranks), ks), **_coverage(shown, ks, task.n_items)}
+        for lens in lenses:
+            lens.see(top, seen)
+    return {
+        **rank_metrics(torch.cat(ranks), ks),
+        **_coverage(shown, ks, task.n_items),
+        **{name: value for lens in lenses for name, value in lens.metrics(ks).items()},
+    }
 
 
 def rank_metrics(ranks: Tensor, ks: Sequence[int]) -> dict[str, float]:
