@@ -58,20 +58,24 @@ class Protocol:
     ) -> dict[str, float]:
         """Fit on the other folds, tuned on the one that validates, and test on the held-out one."""
         known = split.train | split.validation
+        started = time.perf_counter()
         if isinstance(model, RatingModel):
             learn(model, data, split.train, split.validation)
+            spent = {"fit_s": time.perf_counter() - started}
             assess = RatingAssessment(None, self.ks, self.relevant_from, self.batch_size)
-            return assess.measure(model, data, known, split.test)
-        model.fit(data, split.train)
-        wanted = relevant(data, split.validation, self.relevant_from)
-        model.tune(RankingTask.of_users(data, split.train, wanted), self.max_length)
+            return assess.measure(model, data, known, split.test) | spent
+        if model.tunable:
+            model.fit(data, split.train)
+            wanted = relevant(data, split.validation, self.relevant_from)
+            model.tune(RankingTask.of_users(data, split.train, wanted), self.max_length)
         model.fit(data, known)
+        spent = {"fit_s": time.perf_counter() - started}
         task = RankingTask.of_users(data, known, relevant(data, split.test, self.relevant_from))
         with torch.inference_mode():
             return evaluate(
                 model.score, task, max_length=self.max_length, ks=self.ks,
                 batch_size=self.batch_size,
-            )  # fmt: skip
+            ) | spent  # fmt: skip
 
 
 def cross_validate(cfg: DictConfig) -> dict[str, Summary]:
@@ -185,7 +189,7 @@ def draw(
 
 
 def _flat(summary: Summary) -> dict[str, float]:
-    flat = {}
+    flat: dict[str, float] = {}
     for metric, interval in summary.items():
         flat |= {metric: interval.mean, f"{metric}_low": interval.low}
         flat[f"{metric}_high"] = interval.high
