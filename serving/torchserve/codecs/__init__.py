@@ -14,6 +14,7 @@ from models.artifact import Artifact
 from serving.torchserve.codecs.anomaly import AnomalyCodec
 from serving.torchserve.codecs.errors import InstanceError
 from serving.torchserve.codecs.one_run import Arrays, Run
+from serving.torchserve.codecs.ranking import RankingCodec
 from serving.torchserve.codecs.recommendation import RecommendationCodec
 from serving.torchserve.codecs.sentiment import SentimentCodec
 
@@ -34,6 +35,7 @@ class Codec(Protocol):
 
 CODECS: dict[str, type[Codec]] = {
     "anomaly": AnomalyCodec,
+    "ranking": RankingCodec,
     "recommendation": RecommendationCodec,
     "sentiment": SentimentCodec,
 }
