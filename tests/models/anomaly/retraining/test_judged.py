@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from hydra import compose, initialize_config_dir
 
 from models.anomaly.retraining.judged import JudgedReader
 from models.anomaly.retraining.splits import Newest, SplitAt, moment
 from models.anomaly.telemetry import ANOMALOUS, NORMAL, UNKNOWN, Telemetry, TelemetryError
 from pipelines.anomalies.labels import SCHEMA
+from scripts.entrypoint import CONFIGS
 
 
 @dataclass
@@ -143,3 +145,11 @@ def test_an_empty_part_is_named(at: int, since: int | None) -> None:
 def test_one_moment_cannot_be_cut() -> None:
     with pytest.raises(TelemetryError, match="nothing can be kept back"):
         moment(Telemetry.of(np.zeros((3, 1)), time=np.full(3, 7)), 0.2)
+
+
+def test_retraining_takes_no_word_of_a_log_for_a_verdict() -> None:
+    """What a log of incidents does not name, nobody has judged to be normal."""
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        cfg = compose("retrain", ["retrain=anomaly"])
+    reader = cfg.data.reader.reader
+    assert (reader.incidents, reader.others_normal) == ("auto", False)
