@@ -12,8 +12,8 @@ from models.anomaly.telemetry import ANOMALOUS, NORMAL, Telemetry, TelemetryErro
 from models.recommender.readers.files import MissingInputError
 
 
-def labelled(telemetry: Telemetry, folder: str | Path) -> Telemetry:
-    """Rows from an incident's start to before its end become anomalous, all others normal.
+def labelled(telemetry: Telemetry, folder: str | Path, others: int = NORMAL) -> Telemetry:
+    """Rows from an incident's start to before its end become anomalous, all others `others`.
 
     Args:
         folder: Parquet files with source, start, end and others; sources without telemetry are
@@ -31,7 +31,7 @@ def labelled(telemetry: Telemetry, folder: str | Path) -> Telemetry:
     absent = {"source", "start", "end"} - set(incidents.columns)
     if absent:
         raise TelemetryError(f"{folder}: no column {sorted(absent)[0]!r}")
-    label = np.full(len(telemetry), NORMAL, np.int8)
+    label = np.full(len(telemetry), others, np.int8)
     code = {name: i for i, name in enumerate(telemetry.sources)}
     bounds = np.searchsorted(telemetry.source, np.arange(len(code) + 1))
     spans = incidents.select(

@@ -11,7 +11,7 @@ import polars as pl
 
 from models.anomaly.readers.incidents import labelled
 from models.anomaly.readers.table import TableReader
-from models.anomaly.telemetry import Telemetry
+from models.anomaly.telemetry import NORMAL, UNKNOWN, Telemetry
 from models.recommender.interactions import DataError
 from models.recommender.readers.files import MissingInputError
 
@@ -29,8 +29,10 @@ class WarehouseReader:
         path: the warehouse folder.
         rejects: CSV file for rows that cannot be used.
         incidents: folder of Parquet files (source, start, end) that say when what was wrong: rows
-            from start to before end become anomalous, all others normal. "auto": the warehouse's
+            from start to before end become anomalous. "auto": the warehouse's
             own `incidents`, if it is there. None: nobody knows.
+        others_normal: whether what no incident covers counts as known to be normal, rather than as
+            unknown: a log says what was wrong, but nobody looked at all the rest.
         fields: columns to use; None: all numbers of the table.
         max_reject_share: a larger share of bad rows fails the run.
     """
@@ -38,6 +40,7 @@ class WarehouseReader:
     path: str | Path
     rejects: str | Path
     incidents: str | Path | None = None
+    others_normal: bool = True
     fields: Sequence[str] | None = None
     max_reject_share: float = 0.01
 
@@ -50,7 +53,9 @@ class WarehouseReader:
         """
         telemetry = self._telemetry()
         folder = self._incidents()
-        return telemetry if folder is None else labelled(telemetry, folder)
+        if folder is None:
+            return telemetry
+        return labelled(telemetry, folder, NORMAL if self.others_normal else UNKNOWN)
 
     def _telemetry(self) -> Telemetry:
         folder = Path(self.path) / "telemetry"

@@ -121,6 +121,8 @@ def test_the_warehouses_own_log_of_incidents_is_found_where_there_is_one(tmp_pat
     folder = warehouse(tmp_path)
     told = WarehouseReader(folder, tmp_path / "r.csv", incidents="auto").read()
     assert (told.label == ANOMALOUS).sum() == 2
+    unsure = WarehouseReader(folder, tmp_path / "r.csv", "auto", others_normal=False).read()
+    assert sorted(unsure.label) == [UNKNOWN] * 6 + [ANOMALOUS] * 2
     (folder / "incidents" / "part.parquet").unlink()
     assert set(WarehouseReader(folder, tmp_path / "r.csv", "auto").read().label) == {UNKNOWN}
 
