@@ -59,6 +59,10 @@ class Layout:
     curves: Sequence[str]
     trade_offs: Sequence[Sequence[str]]
 
+    def sign(self, metric: str) -> int:
+        """1 where more is better, −1 where less is."""
+        return -1 if metric in self.lower_is_better else 1
+
 
 def write_page(runs: Sequence[FinishedRun], layout: Layout, path: Path, title: str) -> None:
     """Replace the page at `path`; runs on other data get a section of their own."""
@@ -88,8 +92,9 @@ def _section(name: str, runs: list[FinishedRun], layout: Layout) -> dict[str, An
     metrics = [m for m in layout.metrics if any(m in run.model for run in runs)]
     metrics = metrics or sorted({m for run in runs for m in run.model})
     paint = colours(runs)
+    ranked = _ranked(runs, metrics[0], layout)
     pictures = [
-        *(Picture(m, p) for m in layout.drawn if (p := metric_bars(runs, m, paint))),
+        *(Picture(m, p) for m in layout.drawn if (p := metric_bars(ranked, m, paint))),
         *(
             Picture(f"{up} over {across}", p)
             for across, up in layout.trade_offs
@@ -114,12 +119,11 @@ def _section(name: str, runs: list[FinishedRun], layout: Layout) -> dict[str, An
 def table(runs: Sequence[FinishedRun], metrics: Sequence[str], layout: Layout) -> list[Row]:
     """Floors, peers, then runs, the best of the first metric on top; the best run's cell marked."""
     first = metrics[0]
-    sign = {m: -1 if m in layout.lower_is_better else 1 for m in metrics}
-    best = {
-        m: max((r.model[m] for r in runs if m in r.model), key=lambda v: sign[m] * v, default=None)
-        for m in metrics
-        if m not in layout.neutral
-    }
+    best = {}
+    for metric in metrics:
+        values = {run.model[metric] for run in runs if metric in run.model}
+        if metric not in layout.neutral and len(values) > 1:  # among equals none is best
+            best[metric] = max(values, key=lambda v: layout.sign(metric) * v)
     floors = {n: v for run in runs for n, v in run.floors.items()}
     peers = {n: v for run in runs for n, v in run.peers.items()}
     rows = [
@@ -128,19 +132,23 @@ def table(runs: Sequence[FinishedRun], metrics: Sequence[str], layout: Layout) -
         for name, values in group.items()
     ]
 
-    def order(run: FinishedRun) -> float:
-        return -sign[first] * run.model[first] if first in run.model else float("inf")
-
-    for run in sorted(runs, key=order):
-        cells = [
-            Cell(run.model.get(m), m in best and run.model.get(m) == best[m] and len(runs) > 1)
-            for m in metrics
-        ]
+    for run in _ranked(runs, first, layout):
+        cells = [Cell(run.model.get(m), m in best and run.model.get(m) == best[m]) for m in metrics]
         bars = [v[first] for v in run.floors.values() if first in v]
         own = run.model.get(first)
-        below = own is not None and any(sign[first] * own <= sign[first] * bar for bar in bars)
+        sign = layout.sign(first)
+        below = own is not None and any(sign * own <= sign * bar for bar in bars)
         rows.append(Row(run.name, "run", cells, below))
     return rows
+
+
+def _ranked(runs: Sequence[FinishedRun], metric: str, layout: Layout) -> list[FinishedRun]:
+    """The best on top; runs that lack the metric last."""
+
+    def order(run: FinishedRun) -> float:
+        return -layout.sign(metric) * run.model[metric] if metric in run.model else float("inf")
+
+    return sorted(runs, key=order)
 
 
 def _conditions(run: FinishedRun) -> dict[str, str]:

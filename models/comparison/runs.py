@@ -107,7 +107,14 @@ def differing(runs: Sequence[FinishedRun]) -> dict[str, list[str]]:
         values = [_text(run.settings[key]) if key in run.settings else "–" for run in runs]
         if len(set(values)) > 1 and not _is_place(key, runs):
             found[key] = values
-    return found
+    # A node that another takes over (`block` into `model.net.block`) is shown once.
+    taken = {
+        key
+        for key, values in found.items()
+        for other in found
+        if other.endswith(f".{key}") and found[other] == values
+    }
+    return {key: values for key, values in found.items() if key not in taken}
 
 
 def _is_place(key: str, runs: Sequence[FinishedRun]) -> bool:

@@ -57,7 +57,7 @@ class HistoryNet(nn.Module, ABC):
         with torch.no_grad():
             self.items.weight[0].zero_()
 
-    def tables(self) -> set[nn.Parameter]:
+    def tables(self) -> set[Tensor]:
         """Weights that are looked up and not multiplied: weight decay would wear rare rows away."""
         return {m.weight for m in self.modules() if isinstance(m, nn.Embedding)}
 

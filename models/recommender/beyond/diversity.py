@@ -23,6 +23,9 @@ class Diversity:
         items: places items in a space: by who touched them, or by their attributes.
     """
 
+    total: Tensor
+    count: int
+
     def __init__(self, items: ItemVectors) -> None:
         self.items = items
 

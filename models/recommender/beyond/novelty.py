@@ -19,6 +19,9 @@ class Novelty:
     of what everybody knows has 0 bits; one of items that one user in a thousand touched, about 10.
     """
 
+    total: Tensor
+    count: int
+
     def fit(self, data: Interactions, train: np.ndarray) -> None:
         pairs = np.unique(data.user[train] * (data.n_items + 1) + data.item[train])
         users = np.bincount(pairs % (data.n_items + 1), minlength=data.n_items + 1)

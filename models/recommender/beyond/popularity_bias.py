@@ -32,6 +32,10 @@ class PopularityBias:
         edge: share of users in the niche and in the blockbuster group each.
     """
 
+    shares: list[Tensor]
+    liked: list[Tensor]
+    shown: list[Tensor]
+
     def __init__(self, head: float = 0.2, edge: float = 0.2) -> None:
         if not 0 < head < 1:
             raise ValueError(f"head must lie between 0 and 1, not {head}")
@@ -81,6 +85,6 @@ class PopularityBias:
         return found
 
     def _forget(self) -> None:
-        self.shares: list[Tensor] = []
-        self.liked: list[Tensor] = []
-        self.shown: list[Tensor] = []
+        self.shares = []
+        self.liked = []
+        self.shown = []

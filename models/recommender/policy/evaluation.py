@@ -50,7 +50,7 @@ class Verdict(NamedTuple):
 
     def metrics(self) -> dict[str, float]:
         """Flat, for `metrics.json`."""
-        found = {}
+        found: dict[str, float] = {}
         for name, estimate in self.estimates.items():
             found |= {name: estimate.value, f"{name}_low": estimate.low}
             found[f"{name}_high"] = estimate.high

@@ -136,7 +136,7 @@ class ArtifactTarget:
         else:
             drawn = np.zeros(len(scores))
             drawn[scores.argmax()] = 1.0
-        return (1 - self.epsilon) * drawn + self.epsilon / len(scores)
+        return np.asarray((1 - self.epsilon) * drawn + self.epsilon / len(scores))
 
     def _ask(
         self, loaded: artifact.Artifact, names: list[str], log: Log
