@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -12,9 +14,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from models import artifact
-from models.export import session
 from models.recommender.classics.training import train
 from scripts.entrypoint import CONFIGS
+from serving.torchserve.handler import OnnxHandler
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,7 @@ def test_each_experiment_learns_the_side_of_the_shop(name: str, shop: Path, tmp_
     assert metrics["val_ndcg@10"] > 0.2
 
 
-def test_a_hybrid_is_one_artifact_with_its_weights_on_the_card(shop: Path, tmp_path: Path) -> None:
+def test_a_hybrid_is_one_artifact_that_the_handler_serves(shop: Path, tmp_path: Path) -> None:
     cfg = config(
         shop, tmp_path, "experiment=recommender/hybrid", "items=movielens", "model.parts.als=null",
         "model.parts.user_knn=null", "evaluation.floors.ease=null", "export.k=5",
@@ -71,8 +73,13 @@ def test_a_hybrid_is_one_artifact_with_its_weights_on_the_card(shop: Path, tmp_p
     assert published.signature.task == "recommendation"
     card = (published.path / "MODEL_CARD.md").read_text()
     assert "A blend of popularity (" in card
-    names = published.read_asset("items.json")
-    history = np.array([[0, names.index("i2") + 1, names.index("i4") + 1]])
-    items, scores = session(published.model).run(None, {"history": history, "seen": history})
-    assert all(int(names[i - 1][1:]) % 2 == 0 for i in items[0])
-    assert (np.diff(scores[0]) <= 0).all()
+    torchserve: Any = OmegaConf.load(CONFIGS / "torchserve" / "default.yaml")
+    settings: Any = OmegaConf.to_container(torchserve.model.handler)
+    handler = OnnxHandler(published.path, settings)
+    body = {"instances": [{"history": ["i2", "never heard of", "i4"], "k": 4}]}
+    answer = json.loads(handler.handle([{"body": json.dumps(body).encode()}], Mock())[0])
+    (served,) = answer["predictions"]
+    assert len(served["items"]) == 4
+    assert all(int(item[1:]) % 2 == 0 for item in served["items"])
+    assert not {"i2", "i4"} & set(served["items"])
+    assert served["unknown"] == 1
