@@ -123,6 +123,10 @@ def _same_order(
     noise: float,
 ) -> None:
     for row, place in np.argwhere(ids != graph_ids):
+        if place == ids.shape[1] - 1:
+            # The next in rank is out of sight here; that the scores agree says enough: it is a tie
+            # with the first item beyond the list.
+            continue
         neighbours = scores[row, max(place - 1, 0) : place + 2]
         if np.abs(neighbours - scores[row, place]).tolist().count(0.0) > 1:
             continue  # an exact tie: any order is right

@@ -69,6 +69,8 @@ def services(cfg: DictConfig) -> list[Service]:
 def _artifacts(cfg: DictConfig) -> dict[str, Path]:
     """The artifact of each use that has one: the path that is given, else the one in force.
 
+    One that goes with another is served beside it only.
+
     Raises:
         MissingArtifactError: there is none for any of them.
     """
@@ -76,6 +78,8 @@ def _artifacts(cfg: DictConfig) -> dict[str, Path]:
     wanted: list[str] = []
     root = Path(cfg.paths.artifacts)
     for use, model in cfg.models.items():
+        if model.get("goes_with") is not None and model.goes_with not in chosen:
+            continue
         if model.artifact is not None:
             chosen[use] = Path(model.artifact)
         elif model.serve:

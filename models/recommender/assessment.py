@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol, cast
 
 import numpy as np
@@ -47,7 +48,8 @@ class RecommenderAssessment:
             if floor is not None:
                 report.floors[name] = self._floor(name, floor, data)
         model.eval()
-        task = data.test_task.to(next(model.parameters()).device)
+        held = next(chain(model.parameters(), model.buffers()), None)
+        task = data.test_task if held is None else data.test_task.to(held.device)
         report.model = evaluate(
             cast(Scorer, model.score),
             task,

@@ -5,11 +5,28 @@ Follows the sections of Mitchell et al., "Model Cards for Model Reporting" (FAT*
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from models.artifact import Signature
 from models.report import Report
 
 
-def model_card(signature: Signature, report: Report, parity: float) -> str:
+class Description(NamedTuple):
+    """What kind of model it is, and what it cannot do, in the card's words."""
+
+    what: str
+    limits: str
+
+
+SEQUENTIAL = Description(
+    what="A sequential recommender: a causal transformer over a user's item history",
+    limits="Items that were not in training cannot be recommended",
+)
+
+
+def model_card(
+    signature: Signature, report: Report, parity: float, description: Description = SEQUENTIAL
+) -> str:
     """Markdown with the test metrics beside the floors on the same split."""
     names = list(report.model)
     rows = [*((f"floor: {k}", v) for k, v in report.floors.items()), ("this model", report.model)]
@@ -28,9 +45,8 @@ def model_card(signature: Signature, report: Report, parity: float) -> str:
         [
             f"# {signature.name} {signature.version}",
             "",
-            "**What it is.** A sequential recommender: a causal transformer over a user's item "
-            f"history (the last {signature.limits['history']} items), answering the "
-            f"{signature.limits['k']} best items that the user has not touched.",
+            f"**What it is.** {description.what} (the last {signature.limits['history']} items), "
+            f"answering the {signature.limits['k']} best items that the user has not touched.",
             "",
             f"**Data.** {data.get('name')}: {data.get('rows')} interactions, {data.get('users')} "
             f"users, {data.get('items')} items; SHA-256 of the coded data "
@@ -46,9 +62,8 @@ def model_card(signature: Signature, report: Report, parity: float) -> str:
             "**Intended use.** Ranking items of the catalog it was trained on, for users with at "
             "least one known item. Scores order items; they are not probabilities.",
             "",
-            "**Limits.** Items that were not in training cannot be recommended; what was popular "
-            "in training is favoured; tastes that changed since training are followed only "
-            "through the history that is passed in.",
+            f"**Limits.** {description.limits}; what was popular in training is favoured; tastes "
+            "that changed since training are followed only through the history that is passed in.",
             "",
         ]
     )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.sentiment.embeddings import Vectors
+from models.sentiment.texts import TextError
 
 
 class TextClassifier(pl.LightningModule):
@@ -84,6 +85,16 @@ class TextClassifier(pl.LightningModule):
                 table.weight.data.copy_(vectors.weight)
                 if not tune:
                     table.weight.requires_grad_(False)
+
+    def setup(self, stage: str) -> None:
+        """Raises `TextError` where texts may be longer than the network can read."""
+        most = getattr(self.net, "max_length", None)
+        given = getattr(getattr(self.trainer, "datamodule", None), "max_length", None)
+        if most is not None and given is not None and given > most:
+            raise TextError(
+                f"datamodule.max_length is {given}, but the encoder reads at most {most} tokens; "
+                "longer texts are read in pieces, none is cut"
+            )
 
     def forward(self, ids: Tensor) -> Tensor:
         return cast(Tensor, self.net(ids))

@@ -104,7 +104,8 @@ class Predictor:
             probabilities = np.full(len(self.classes), 1 / len(self.classes))
         elif probabilities.max() < self.abstain_below:
             reason = f"the leading class has less than {self.abstain_below:.2f}"
-        found = detect(text) if languages and self.trained_language else None
+        trained = self.trained_language
+        found = detect(text) if languages and trained else None
         return Answer(
             label=UNSURE if reason else self.classes[int(probabilities.argmax())],
             probabilities=dict(zip(self.classes, probabilities.tolist(), strict=True)),
@@ -112,7 +113,7 @@ class Predictor:
             reason=reason,
             pieces=len(reading.pieces),
             language=found.code if found else None,
-            outside=bool(found and found.code != self.trained_language and found.probability > 0.9),
+            outside=bool(found and trained and found.excludes(trained)),
             judged=judged,
         )
 

@@ -94,6 +94,12 @@ class Analysis:
         bank.grow(0)
         return bank
 
+    def start(self) -> float:
+        """The threshold of a source that nobody has seen."""
+        bank = self._calibrated()
+        bank.grow(1)
+        return float(bank.current()[0])
+
     def step(self, events: Events, now_us: int) -> Findings:
         """Score, judge, remember."""
         found = Findings()

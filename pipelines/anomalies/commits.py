@@ -10,7 +10,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pipelines.anomalies.journal import Verdict
-from pipelines.anomalies.store import ANOMALIES, CONFIRMED, THRESHOLDS, VERDICTS, in_order
+from pipelines.anomalies.store import (
+    ANOMALIES,
+    CONFIRMED,
+    STARTS,
+    THRESHOLDS,
+    VERDICTS,
+    in_order,
+)
 from pipelines.anomalies.tables import JOURNAL, PARTITIONS
 
 OUTAGES = (sa.exc.OperationalError, sa.exc.InterfaceError, OSError)  # "not now", a full disk too
@@ -64,6 +71,11 @@ class CommitStore:
         threshold = insert(THRESHOLDS)
         told = {c: threshold.excluded[c] for c in ("threshold", "events", "version", "updated_at")}
         self._threshold = threshold.on_conflict_do_update(index_elements=["source"], set_=told)
+        start = insert(STARTS)
+        self._start = start.on_conflict_do_update(
+            index_elements=["model", "version"],
+            set_={c: start.excluded[c] for c in ("threshold", "updated_at")},
+        )
         self._journal = sa.insert(JOURNAL)
         where = PARTITIONS.c.partition == sa.bindparam("p"), PARTITIONS.c.epoch == sa.bindparam("e")
         self._moved = sa.update(PARTITIONS).where(*where).values(
@@ -120,6 +132,12 @@ class CommitStore:
             if not connection.execute(self._landed, told).rowcount:
                 raise FencedError(partition)
             connection.execute(sa.delete(JOURNAL).where(done))
+
+    def tell_start(self, model: str, version: str, threshold: float, now_us: int) -> None:
+        """Where sources that nobody has seen begin with this version."""
+        row = {"model": model, "version": version, "threshold": threshold, "updated_at": now_us}
+        with self.engine.begin() as connection:
+            connection.execute(self._start, row)
 
     def verdicts(self, after: int, most: int) -> list[Verdict]:
         """What people have said of scored anomalies, in its order."""

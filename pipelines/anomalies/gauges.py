@@ -53,11 +53,12 @@ class StoreGauges(Collector):
     ) -> None:
         with self._engine.connect() as connection:
             values = np.asarray(connection.scalars(sa.select(THRESHOLDS.c.threshold)).all())
+            since = round(time.time() * 1e6 - self._days * _DAY_US)
+            figures = precision(connection, since=since, by=["severity"])
         if len(values):
             for q in self._quantiles:
                 thresholds.add_metric([f"{q:g}"], float(np.quantile(values, q)))
-        since = round(time.time() * 1e6 - self._days * _DAY_US)
-        for row in precision(self._engine, since=since, by=["severity"]):
+        for row in figures:
             severity = str(row.group["severity"])
             for verdict in ("confirmed", "dismissed", "unjudged"):
                 judged.add_metric([severity, verdict], getattr(row, verdict))

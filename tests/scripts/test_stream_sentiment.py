@@ -13,7 +13,7 @@ import pytest
 from feature_repo.streaming.review_journal import ReviewJournal
 from pipelines.streaming.reviews import review_message
 from tests.feature_repo.streaming import review_market as market
-from tests.scripts.streams import Job, RedisServer, wait_until
+from tests.scripts.streams import Job, RedisServer, kafka, wait_until
 from tests.serving.texts import make_classifier
 
 QUICK = ["task=sentiment", "stream.broker.claim_after_s=2", "task.handler.give_up_s=2"]
@@ -71,6 +71,25 @@ def test_a_review_is_online_offline_and_in_the_warehouse_once_there_is_a_model(
     pushed = list((tmp_path / "data" / "features" / "offline").rglob("push-*.parquet"))
     assert pushed
     assert "Traceback" not in job.said()
+
+
+@pytest.mark.services
+def test_reviews_on_kafka(tmp_path: Path) -> None:
+    begin(tmp_path)
+    make_classifier(tmp_path)
+    streamed = market.reviews(60, (-1, 0), seed=5, first=1000)
+    with kafka() as (servers, producer):
+        for entry in entries(streamed, 6):
+            producer.produce("events", entry)
+        producer.flush(10)
+        job = Job(tmp_path, "task=sentiment", "stream/broker=kafka",
+                  f"stream.broker.servers='{servers}'", "task.handler.give_up_s=2")  # fmt: skip
+        places = (tmp_path / "data" / "warehouse" / "review_sentiment").rglob
+        wait_until(lambda: any(places("*.parquet")), "reviews to land")
+        wait_until(lambda: len(market.landed(tmp_path, "review_sentiment")) == 60, "all of them")
+        said = job.stop()
+    assert "Traceback" not in said
+    expect_all_once(tmp_path, streamed)
 
 
 @pytest.fixture

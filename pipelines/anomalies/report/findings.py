@@ -109,9 +109,11 @@ def gather(
         planted = pl.concat([pl.read_parquet(f) for f in files]).filter(
             (pl.col("start") <= last) & (pl.col("end") >= first)
         )
-    groups = {
-        name: precision(engine, start, end, by=[name]) for name in ("severity", "source", "version")
-    } | {"all": precision(engine, start, end)}
+    with engine.connect() as connection:
+        groups = {
+            name: precision(connection, start, end, by=[name])
+            for name in ("severity", "source", "version")
+        } | {"all": precision(connection, start, end)}
     return Findings(scored, anomalies, planted, groups, first, last)
 
 

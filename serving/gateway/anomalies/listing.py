@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipelines.anomalies.store import ANOMALIES, VERDICTS
+from serving.gateway.anomalies import precision
 from serving.gateway.anomalies.database import AnomalyDatabase
-from serving.gateway.anomalies.precision import precision
 from serving.gateway.anomalies.query import AnomalyQuery, known, period
 from serving.gateway.anomalies.rows import anomaly, verdict
 from serving.gateway.bodies import json_response
@@ -43,8 +43,9 @@ class ListingRoutes:
     async def precision(self, request: Request) -> Response:
         """GET /v1/anomalies/precision?since&until"""
         known(request.query_params)
-        conditions = period(request.query_params)
-        return json_response(await self.database.ask(lambda c: precision(c, conditions)))
+        since, until = period(request.query_params)
+        found = await self.database.ask(lambda c: precision.answer(c, since, until))
+        return json_response(found)
 
 
 def find(connection: sa.Connection, name: str) -> sa.RowMapping:

@@ -1,4 +1,4 @@
-"""How many of the anomalies that people looked at were right."""
+"""How many of the anomalies that people looked at were right, as JSON."""
 
 from __future__ import annotations
 
@@ -6,65 +6,40 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pipelines.anomalies.store import ANOMALIES, CONFIRMED, DISMISSED, VERDICTS
-from serving.gateway.anomalies.query import judged
+from pipelines.anomalies.precision import Precision, precision
 from serving.gateway.anomalies.rows import moment
 
-_DAY = 86_400_000_000  # microseconds
-_MOST = 1000  # groups of one kind, those with most verdicts first: sources may be many
-
-_GROUPS: dict[str, sa.ColumnElement[Any]] = {
-    "source": ANOMALIES.c.source,
-    "severity": ANOMALIES.c.severity,
-    "version": ANOMALIES.c.version,
-    "day": ANOMALIES.c.timestamp - ANOMALIES.c.timestamp % _DAY,
-}
+_GROUPS = ("source", "severity", "version", "day")
+_MOST = 1000  # groups of one kind, those with most alarms first: sources may be many
+_NONE = Precision({}, 0, 0, 0, None, None, None)
 
 
-def precision(
-    connection: sa.Connection, conditions: list[sa.ColumnElement[bool]]
-) -> dict[str, Any]:
-    """confirmed / (confirmed + dismissed), of all and by source, severity, version and UTC day.
+def answer(connection: sa.Connection, since: int | None, until: int | None) -> dict[str, Any]:
+    """Of all alarms with an event time in [since, until), and by source, severity, version, day.
 
-    The newest verdict of an anomaly counts; `open` ones have none, and a precision of none of them
-    is null.
+    `open` ones have no verdict, and a precision of none is null. See
+    `pipelines.anomalies.precision` for what counts.
     """
-    total = connection.execute(_counted().where(*conditions)).mappings().one()
-    answer: dict[str, Any] = {"overall": _figures(total), "by": {}}
-    for name, column in _GROUPS.items():
-        query = (
-            _counted(column.label("group"))
-            .where(*conditions)
-            .group_by(sa.literal_column('"group"'))
-            .order_by(sa.desc("said"), sa.literal_column('"group"'))
-            .limit(_MOST)
-        )
-        answer["by"][name] = [
-            {name: moment(row["group"])[:10] if name == "day" else row["group"], **_figures(row)}
-            for row in connection.execute(query).mappings()
+    [overall] = precision(connection, since, until) or [_NONE]
+    by = {
+        name: [
+            {name: _shown(name, row.group[name]), **_figures(row)}
+            for row in precision(connection, since, until, [name])[:_MOST]
         ]
-    return answer
+        for name in _GROUPS
+    }
+    return {"overall": _figures(overall), "by": by}
 
 
-def _counted(*columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
-    said = VERDICTS.c.verdict
-    return sa.select(
-        *columns,
-        sa.func.count().label("anomalies"),
-        sa.func.count(said).label("said"),
-        *(
-            sa.func.count(sa.case((said == choice, 1))).label(choice)
-            for choice in (CONFIRMED, DISMISSED)
-        ),
-    ).select_from(judged)
+def _shown(name: str, value: str | int) -> str:
+    return moment(int(value))[:10] if name == "day" else str(value)
 
 
-def _figures(row: sa.RowMapping) -> dict[str, Any]:
-    confirmed, said = row[CONFIRMED], row["said"]
+def _figures(row: Precision) -> dict[str, Any]:
     return {
-        "anomalies": row["anomalies"],
-        "confirmed": confirmed,
-        "dismissed": row[DISMISSED],
-        "open": row["anomalies"] - said,
-        "precision": confirmed / said if said else None,
+        "anomalies": row.confirmed + row.dismissed + row.unjudged,
+        "confirmed": row.confirmed,
+        "dismissed": row.dismissed,
+        "open": row.unjudged,
+        "precision": row.precision,
     }

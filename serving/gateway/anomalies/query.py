@@ -20,6 +20,7 @@ from pipelines.anomalies.store import (
     TO_REVIEW,
     VERDICTS,
 )
+from pipelines.anomalies.verdicts import between
 from serving.gateway.anomalies.events import microseconds
 from serving.gateway.anomalies.rows import anomaly, verdict
 from serving.gateway.problems import Problem
@@ -70,7 +71,7 @@ class AnomalyQuery(NamedTuple):
             Problem: 422 that names the parameter, its value and what is accepted.
         """
         known(given, _NAMES)
-        conditions = period(given)
+        conditions = between(*period(given))
         if given.get("source"):
             conditions.append(ANOMALIES.c.source == given["source"])
         for name, choices in (("severity", SEVERITIES), ("status", (ANOMALY, TO_REVIEW))):
@@ -104,18 +105,14 @@ class AnomalyQuery(NamedTuple):
         return Page(found, _cursor(shown[-1]) if more else None)
 
 
-def period(given: Mapping[str, str]) -> list[sa.ColumnElement[bool]]:
-    """`since` and `until` as conditions on when an event happened; the latter is not included.
+def period(given: Mapping[str, str]) -> tuple[int | None, int | None]:
+    """`since` and `until` in microseconds since 1970 UTC; None where they are not given.
 
     Raises:
         Problem: 422.
     """
-    conditions: list[sa.ColumnElement[bool]] = []
-    if given.get("since"):
-        conditions.append(ANOMALIES.c.timestamp >= _moment("since", given["since"]))
-    if given.get("until"):
-        conditions.append(ANOMALIES.c.timestamp < _moment("until", given["until"]))
-    return conditions
+    since, until = (_moment(n, given[n]) if given.get(n) else None for n in _PERIOD)
+    return since, until
 
 
 def known(given: Mapping[str, str], names: tuple[str, ...] = _PERIOD) -> None:

@@ -57,7 +57,9 @@ class Anomalies:
         self.database: AnomalyDatabase = instantiate(config.store)
         self.intake: Intake = instantiate(config.intake)
         thresholds: Any = instantiate(config.thresholds)
-        self.thresholds: ThresholdCache = thresholds(self.database, self.scorer.threshold)
+        self.thresholds: ThresholdCache = thresholds(
+            self.database, self.scorer.name, self.scorer.version, self.scorer.threshold
+        )
         self.prediction = PredictionRoutes(
             self.scorer,
             self.thresholds,
@@ -67,7 +69,9 @@ class Anomalies:
             config.max_events,
             config.max_reasons,
         )
-        self.telemetry = TelemetryRoutes(self.intake, reader, counted, config.max_batch)
+        self.telemetry = TelemetryRoutes(
+            self.intake, reader, self.scorer.check, counted, config.max_batch
+        )
         self.listing = ListingRoutes(self.database, config.default_limit, config.max_limit)
         self.verdicts = VerdictRoutes(self.database, counted)
 

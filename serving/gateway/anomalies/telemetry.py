@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -52,14 +52,21 @@ class TelemetryRoutes:
     """Takes telemetry in.
 
     Args:
+        check: raises `EventError` for an event that the model could make nothing of.
         max_events: in one request.
     """
 
     def __init__(
-        self, intake: Intake, reader: EventReader, metrics: AnomalyMetrics, max_events: int
+        self,
+        intake: Intake,
+        reader: EventReader,
+        check: Callable[[Event], None],
+        metrics: AnomalyMetrics,
+        max_events: int,
     ) -> None:
         self.intake = intake
         self.reader = reader
+        self.check = check
         self.metrics = metrics
         self.max_events = max_events
 
@@ -125,6 +132,7 @@ class TelemetryRoutes:
             try:
                 found = _message(raw) if message is None and raw else message
                 event = self.reader.read(found, now)
+                self.check(event)
             except EventError as error:
                 batch.refuse(line, error, raw or _payload(message))
                 continue

@@ -89,9 +89,10 @@ SCHEMAS: dict[str, Any] = {
             },
             "threshold": {"type": "number", "description": "a higher score is an anomaly"},
             "threshold_from": {
-                "enum": ["source", "cold_start", "store_unavailable"],
-                "description": "the source's own; or the model's, where the stream has not seen "
-                "the source yet or the store does not answer",
+                "enum": ["source", "cold_start", "model", "store_unavailable"],
+                "description": "the source's own; where the stream begins with a source that it "
+                "has not seen; the model's, where no stream has run it; or one of the last two, "
+                "because the store does not answer",
             },
             "severity": {"enum": [None, "info", "warning", "major", "critical"]},
             "reasons": {
@@ -184,7 +185,8 @@ PATHS: dict[str, Any] = {
         "get": {
             "summary": "How many of the anomalies that people looked at were right",
             "description": "confirmed / (confirmed + dismissed), of all and by source, severity, "
-            "model version and UTC day. The newest verdict on an anomaly counts.",
+            "model version and UTC day. The newest verdict on an anomaly counts; events that could "
+            "not be scored are no alarms and not counted.",
             "operationId": "anomalyPrecision",
             "parameters": _PERIOD,
             "responses": {

@@ -156,6 +156,18 @@ def test_another_language_is_named(run: Path) -> None:
     assert (second.language, second.outside) == ("en", False)
 
 
+def test_a_language_whose_neighbours_take_a_share_is_still_another(run: Path) -> None:
+    texts = ["Un chef-d'œuvre absolu, magnifique", "Bardzo dobry produkt, polecam"]
+    assert [a.outside for a in predictor(run).answers(texts)] == [True, True]
+
+
+def test_an_encoder_that_reads_less_than_the_pieces(data: Path, tmp_path: Path) -> None:
+    small = tmp_path / "few.csv"
+    write_texts(small, 60)
+    with pytest.raises(TextError, match="is 600, but the encoder reads at most 512"):
+        train(config(small, tmp_path, "minilm", "datamodule.max_length=600"))
+
+
 @pytest.mark.parametrize(("pooling", "more"), [
     ("AttentionPooling", "model.net.cell=gru"), ("LastPooling", "model.net.layers=2"),
 ])  # fmt: skip

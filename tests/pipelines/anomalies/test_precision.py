@@ -5,12 +5,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pgserver
 import pytest
 import sqlalchemy as sa
 
-from pipelines.anomalies.precision import precision, wilson
+from pipelines.anomalies.precision import Precision, precision, wilson
 from pipelines.anomalies.store import METADATA, connect
 from tests.pipelines.anomalies.judged import HOUR, found, judge
 
@@ -49,8 +50,13 @@ def judged(engine: sa.Engine) -> sa.Engine:
     return engine
 
 
+def figures(engine: sa.Engine, **given: Any) -> list[Precision]:
+    with engine.connect() as connection:
+        return precision(connection, **given)
+
+
 def test_all_in_one_row(judged: sa.Engine) -> None:
-    [row] = precision(judged)
+    [row] = figures(judged)
     assert (row.confirmed, row.dismissed, row.unjudged) == (2, 2, 1)
     assert row.precision == 0.5
     assert row.low is not None
@@ -59,7 +65,7 @@ def test_all_in_one_row(judged: sa.Engine) -> None:
 
 
 def test_by_source_most_alarms_first(judged: sa.Engine) -> None:
-    rows = precision(judged, by=["source"])
+    rows = figures(judged, by=["source"])
     assert [(r.group["source"], r.confirmed, r.dismissed, r.unjudged) for r in rows] == [
         ("a", 2, 1, 0),
         ("b", 0, 1, 1),
@@ -70,22 +76,22 @@ def test_the_last_verdict_counts(judged: sa.Engine) -> None:
     again = found(judged, "c", 30 * HOUR)
     for verdict in ("confirmed", "dismissed", "confirmed", "dismissed"):
         judge(judged, again, verdict)
-    [row] = precision(judged, since=30 * HOUR)
+    [row] = figures(judged, since=30 * HOUR)
     assert (row.confirmed, row.dismissed) == (0, 1)
 
 
 def test_bounds_hold_from_and_until(judged: sa.Engine) -> None:
-    [row] = precision(judged, since=1 * HOUR, until=2 * HOUR)
+    [row] = figures(judged, since=1 * HOUR, until=2 * HOUR)
     assert row.confirmed + row.dismissed == 1
 
 
 def test_by_day_and_hour_and_several(judged: sa.Engine) -> None:
-    days = precision(judged, by=["day"])
+    days = figures(judged, by=["day"])
     assert [(r.group["day"], r.confirmed + r.dismissed + r.unjudged) for r in days] == [
         (0, 3),
         (24 * HOUR, 2),
     ]
-    hours = precision(judged, by=["hour", "severity"])
+    hours = figures(judged, by=["hour", "severity"])
     assert {(r.group["hour"], r.group["severity"]) for r in hours} == {
         (0, "major"),
         (1, "major"),
@@ -96,15 +102,15 @@ def test_by_day_and_hour_and_several(judged: sa.Engine) -> None:
 
 
 def test_what_nobody_judged_has_no_precision(engine: sa.Engine) -> None:
-    assert precision(engine) == []
+    assert figures(engine) == []
     found(engine, "a", 0)
-    [row] = precision(engine)
+    [row] = figures(engine)
     assert (row.precision, row.low, row.high, row.unjudged) == (None, None, None, 1)
 
 
 def test_an_unknown_group_lists_the_known(engine: sa.Engine) -> None:
     with pytest.raises(ValueError, match=r"no group 'sources'; there are source, severity"):
-        precision(engine, by=["sources"])
+        figures(engine, by=["sources"])
 
 
 @pytest.mark.parametrize(

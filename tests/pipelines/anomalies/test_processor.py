@@ -22,7 +22,7 @@ from pipelines.anomalies.leases import Wanted
 from pipelines.anomalies.partition import partition_of
 from pipelines.anomalies.processor import Processor
 from pipelines.anomalies.scores import read_scores
-from pipelines.anomalies.store import THRESHOLDS, VERDICTS, connect, event_id
+from pipelines.anomalies.store import STARTS, THRESHOLDS, VERDICTS, connect, event_id
 from pipelines.streaming.source import StreamFullError
 from tests.pipelines.anomalies.parts import MovingBank, detector, telemetry
 from tests.pipelines.anomalies.processors import PARTITIONS, found, processor, running, until
@@ -279,6 +279,14 @@ async def test_another_champion_takes_over_with_windows_and_thresholds(
         await until(lambda: failures.get() == 1, "a damaged version is refused")
         detector(tmp_path / "artifacts", "3", window=5, fields=("memory", "disk"))
         await until(lambda: made.workload.analysis.model.version == "3", "the new version")
+        engine = connect(f"sqlite:///{tmp_path}/store.db")
+        with engine.begin() as connection:
+            told = connection.execute(sa.select(STARTS).order_by(STARTS.c.version)).all()
+        assert [(r.model, r.version) for r in told] == [("anomaly", "1"), ("anomaly", "3")]
+        fresh_bank = MovingBank()
+        fresh_bank.calibrate(np.linspace(0, 1, 500))
+        fresh_bank.grow(1)
+        assert {r.threshold for r in told} == {fresh_bank.current()[0]}
         fresh = made.workload.analysis
         order = [fresh.sources.row[name] for name in names]
         np.testing.assert_array_equal(fresh.bank.current()[order], bank)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
 
 from pipelines.streaming.attempts import HandlerError
 from pipelines.streaming.events import EventReader, message
@@ -19,6 +18,7 @@ from pipelines.streaming.kafka import KafkaSource
 from pipelines.streaming.redis import RedisSource
 from pipelines.streaming.source import Source
 from tests.feature_repo.streaming import market
+from tests.scripts import streams
 from tests.scripts.streams import RedisServer
 
 
@@ -87,11 +87,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="module")
 def kafka() -> Iterator[str]:
-    """librdkafka's own cluster: Kafka's protocol over TCP, kept by this producer."""
-    producer = Producer({"bootstrap.servers": "ignored:1", "test.mock.num.brokers": 1})
-    servers = next(iter(producer.list_topics(timeout=10).brokers.values()))
-    yield f"{servers.host}:{servers.port}"
-    del producer
+    with streams.kafka() as (servers, _):
+        yield servers
 
 
 @pytest.fixture(params=["redis", "kafka"])

@@ -221,6 +221,20 @@ async def test_precision_of_what_people_looked_at(judge: Client, store: sa.Engin
     assert (await judge.get("/v1/anomalies/precision?source=web-1")).status_code == 422
 
 
+async def test_what_could_not_be_scored_is_no_alarm_in_the_precision(
+    judge: Client, store: sa.Engine
+) -> None:
+    failed = {"status": "to_review", "score": None, "threshold": None, "reason": "no model"}
+    insert(store, found("a"), found("b", **failed))
+    for name, verdict in (("a", "dismiss"), ("b", "confirm")):
+        assert (await say(judge, name, verdict)).status_code == 201
+    answer = (await judge.get("/v1/anomalies/precision")).json()
+    assert answer["overall"] == {
+        "anomalies": 1, "confirmed": 0, "dismissed": 1, "open": 0, "precision": 0.0,
+    }  # fmt: skip
+    assert [g["anomalies"] for g in answer["by"]["source"]] == [1]
+
+
 async def test_access_and_audit(
     anomaly_config: DictConfig, store: sa.Engine, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 from omegaconf import DictConfig
 
+from pipelines.anomalies.commits import CommitStore
 from serving.supervisor import free_port
 from tests.serving.gateway.anomalies.conftest import NOW, event, set_threshold
 from tests.serving.gateway.conftest import Upstream, running
@@ -171,7 +172,19 @@ async def test_of_a_list_each_event_has_its_own_answer(judge: Client) -> None:
 async def test_a_source_never_seen_starts_where_the_model_says(judge: Client) -> None:
     answer = (await ask(judge, event(source="new-machine", cpu_usage=75))).json()
     assert (answer["anomaly"], answer["threshold"]) == (False, 3.0)
-    assert answer["threshold_from"] == "cold_start"
+    assert answer["threshold_from"] == "model", "no stream has run it"
+
+
+async def test_a_source_never_seen_starts_where_the_stream_of_this_version_says(
+    judge: Client, store: sa.Engine
+) -> None:
+    version = (await ask(judge, event())).json()["version"]
+    for of, start in ((version, 4.5), ("another", 9.0)):
+        CommitStore(store).tell_start("anomaly", of, 1.0, 1)
+        CommitStore(store).tell_start("anomaly", of, start, 2)
+    await asyncio.sleep(0.1)
+    answer = (await ask(judge, event(source="new-machine"))).json()
+    assert (answer["threshold"], answer["threshold_from"]) == (4.5, "cold_start")
 
 
 async def test_a_sources_own_threshold_counts_as_soon_as_it_changes(

@@ -123,6 +123,23 @@ async def test_where_nothing_is_good_it_is_422_with_the_report(
     assert len(letters(broker, stream)) == 2
 
 
+async def test_an_event_without_any_of_the_models_fields_is_refused_with_the_reason(
+    judge: Client, broker: RedisServer, stream: str
+) -> None:
+    strange = {"timestamp": event()["timestamp"], "humidity": 3, "cpu_usage": None}
+    response = await send(judge, event(messageId="a"), strange)
+    report = response.json()
+    assert (response.status_code, report["accepted"]) == (207, 1)
+    (refused,) = report["refused"]
+    assert refused["line"] == 2
+    assert "a number for none of the fields of model" in refused["detail"]
+    assert refused["accepted"] == "a number for at least one of ['cpu_usage', 'memory']"
+    (kept,) = letters(broker, stream)
+    assert (kept["reason"], json.loads(kept["payload"])) == (refused["detail"], strange)
+    alone = await send(judge, strange)
+    assert (alone.status_code, alone.json()["detail"][:4]) == (422, "none")
+
+
 async def test_an_event_that_comes_twice_in_a_request_goes_in_once(
     judge: Client, broker: RedisServer, stream: str
 ) -> None:
