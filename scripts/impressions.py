@@ -7,6 +7,7 @@ can check; then `python scripts/train.py experiment=recommender/dlrm data.path=â
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -21,9 +22,8 @@ from scripts.entrypoint import entrypoint
 log = logging.getLogger(__name__)
 
 
-@entrypoint("impressions")
-def main(cfg: DictConfig) -> None:
-    """Write one snapshot."""
+def collect(cfg: DictConfig) -> dict[str, Any]:
+    """Read impressions, join their features, keep a snapshot; returns its manifest."""
     folder, goal = Path(cfg.paths.features).resolve(), Path(cfg.output)
     store = open_store(folder)
     query = Query.of(
@@ -36,8 +36,14 @@ def main(cfg: DictConfig) -> None:
     rows.write_parquet(entities)
     share = rows["label"].mean()
     log.info("%d impressions, %.1f%% positive", len(rows), 100 * float(share or 0))  # type: ignore[arg-type]
-    made = take(store, folder, goal.name, entities, goal, query, author(cfg.by, cfg.why))
-    print(f"{goal}: {made['rows']} rows, {len(made['columns'])} columns of {cfg.service}")
+    return take(store, folder, goal.name, entities, goal, query, author(cfg.by, cfg.why))
+
+
+@entrypoint("impressions")
+def main(cfg: DictConfig) -> None:
+    """Write one snapshot."""
+    made = collect(cfg)
+    print(f"{cfg.output}: {made['rows']} rows, {len(made['columns'])} columns of {cfg.service}")
 
 
 if __name__ == "__main__":

@@ -1,39 +1,36 @@
-"""From events to what a ranker learns from, on the command line: simulate, materialize, impressions."""
+"""From events to what a ranker learns from: simulate, materialize, impressions."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import polars as pl
-import pytest
 from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import DictConfig
 
 from feature_repo.registry.contract import require_same
+from feature_repo.services import SERVICES
 from models.recommender.ranking.fields import Fields
 from models.recommender.ranking.readers.snapshot import SnapshotReader
 from scripts.entrypoint import CONFIGS
-from tests.conftest import ROOT
+from scripts.impressions import collect
+from scripts.materialize import raw_tables
 
 
-def run(root: Path, script: str, *overrides: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, f"scripts/{script}.py", f"paths.root={root}",
-         f"output_dir={root / 'runs' / script}", *overrides],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+def settings(script: str, root: Path, *overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return compose(script, [f"paths.root={root}", f"output_dir={root / script}", *overrides])
 
 
-@pytest.mark.slow
 def test_impressions_have_features_as_of_each_showing(tmp_path: Path) -> None:
-    for script, settings in (
-        ("simulate", ["size=tiny", "size.days=4", "size.users=100"]),
-        ("materialize", []),
-        ("impressions", [f"output={tmp_path / 'spring'}"]),
-    ):
-        done = run(tmp_path, script, *settings)
-        assert done.returncode == 0, done.stderr
+    sizes = ["size=tiny", "size.days=4", "size.users=100", "size.sources=1"]
+    instantiate(settings("simulate", tmp_path, *sizes).simulation).run(lambda *_: None)
+    cfg = settings("materialize", tmp_path)
+    views = {*SERVICES["ranking_v1"]} - {"purchase_context"}  # which is of the request
+    instantiate(cfg.features)(raw_tables(cfg), only=sorted(views))
+    collect(settings("impressions", tmp_path, f"output={tmp_path / 'spring'}"))
+
     rows = pl.read_parquet(tmp_path / "spring" / "data.parquet")
     assert 0.1 < rows["label"].mean() < 0.4  # type: ignore[operator]
     # Nobody's statistics or history hold the day that is not over yet.
@@ -45,9 +42,8 @@ def test_impressions_have_features_as_of_each_showing(tmp_path: Path) -> None:
 
     made = SnapshotReader(tmp_path / "spring", time="shown_at").read()
     assert made.service == "ranking_v1"
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        cfg = compose("train", ["experiment=recommender/dlrm", "data.path=x", "paths.root=x"])
-        made.require(Fields.of(cfg.data.fields))
+    train = settings("train", tmp_path, "experiment=recommender/dlrm", "data.path=x")
+    made.require(Fields.of(train.data.fields))
     assert made.features["user_statistics"]["features"]["views_7d"] == "Int64"
     assert made.features["item_content"]["key"] == "item_id"
     store = tmp_path / "data" / "features"

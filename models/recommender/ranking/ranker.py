@@ -94,7 +94,7 @@ class Ranker(pl.LightningModule):
         if self.make_scheduler is None:
             return optimizer
         estimated = self.trainer.estimated_stepping_batches
-        if math.isinf(estimated):
+        if math.isinf(estimated) or estimated < 0:
             raise DataError(
                 "nobody knows how many steps a stream has: give trainer.max_steps=…, or "
                 "scheduler=constant"

@@ -149,7 +149,8 @@ def test_a_schedule_without_an_end_says_what_it_needs(tmp_path: Path) -> None:
         cfg = compose(
             "train",
             ["experiment=recommender/dlrm", "data=criteo_kaggle", f"data.path={tmp_path}",
-             f"output_dir={tmp_path / 'run'}", f"paths.root={tmp_path}", "scheduler=warmup_cosine", "hydra.job.num=0",
+             f"output_dir={tmp_path / 'run'}", f"paths.root={tmp_path}", "hydra.job.num=0",
+             "scheduler=warmup_cosine", "trainer.max_epochs=1", "export=none",
              "data.buckets=50", "datamodule.batch_size=64", "threads=1"],
         )  # fmt: skip
     with pytest.raises(DataError, match=r"trainer\.max_steps"):
