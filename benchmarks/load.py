@@ -1,8 +1,12 @@
-"""Child: a closed-loop HTTP load, so many connections, each asking again when it is answered.
+"""Child: an HTTP load, so many connections, each asking again when it is answered.
 
 `python benchmarks/load.py --requests requests.jsonl --host … --port … --connections 8 --seconds 10`
 prints requests/s, p50 and p99 in milliseconds, and how many answers were not as expected. It writes
 to sockets itself: on two cores a comfortable client would take more time than the servers.
+
+With `--rate` the load is open: requests are due at fixed moments, whether earlier ones have been
+answered or not, and latencies count from when they were due, so that a server that stalls is not
+spared the requests that would have come meanwhile.
 
 Limits: HTTP/1.1 with keep-alive, one request in flight a connection; no TLS.
 """
@@ -14,7 +18,7 @@ import asyncio
 import itertools
 import json
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,15 +36,12 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
-        self.ask()
+        self.load.free(self)
 
-    def ask(self) -> None:
-        if time.perf_counter() >= self.load.deadline:
-            self.transport.close()
-            return
+    def ask(self, due: float) -> None:
         self.parser = httptools.HttpResponseParser(self)
         self.body = b""
-        self.asked = time.perf_counter()
+        self.asked = due
         self.transport.write(next(self.load.requests))  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
@@ -53,7 +54,7 @@ class Connection(asyncio.Protocol):
         now = time.perf_counter()
         good = self.parser.get_status_code() == 200 and self.load.expected in self.body
         self.load.record(now, now - self.asked, good, self.parser.get_status_code())
-        self.ask()
+        self.load.free(self)
 
     def connection_lost(self, error: Exception | None) -> None:
         if time.perf_counter() < self.load.deadline:
@@ -63,9 +64,20 @@ class Connection(asyncio.Protocol):
 
 
 class Load:
-    """What all connections share: the requests, the clock, the latencies."""
+    """What all connections share: the requests, the clock, the latencies.
 
-    def __init__(self, requests: Iterator[bytes], expected: bytes, warmup: float, seconds: float):
+    Args:
+        rate: requests a second of an open load; None: every free connection asks at once.
+    """
+
+    def __init__(
+        self,
+        requests: Iterator[bytes],
+        expected: bytes,
+        warmup: float,
+        seconds: float,
+        rate: float | None,
+    ) -> None:
         self.requests = requests
         self.expected = expected
         self.start = time.perf_counter() + warmup
@@ -74,6 +86,36 @@ class Load:
         self.statuses: Counter[int] = Counter()
         self.unexpected = 0
         self.lost = 0
+        self.rate = rate
+        self._idle: list[Connection] = []
+        self._due: deque[float] = deque()
+
+    def free(self, connection: Connection) -> None:
+        """A connection that can ask: at once, or when the next request is due."""
+        now = time.perf_counter()
+        if self._due:
+            connection.ask(self._due.popleft())
+        elif now >= self.deadline:
+            connection.transport.close()  # type: ignore[attr-defined]
+        elif self.rate is None:
+            connection.ask(now)
+        else:
+            self._idle.append(connection)
+
+    async def pace(self, rate: float) -> None:
+        """Make requests due until the deadline; they wait where no connection is free."""
+        began = time.perf_counter()
+        for n in itertools.count():
+            due = began + n / rate
+            if due >= self.deadline:
+                break
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            if self._idle:
+                self._idle.pop().ask(due)
+            else:
+                self._due.append(due)
+        for connection in self._idle:
+            connection.transport.close()  # type: ignore[attr-defined]
 
     def record(self, now: float, latency: float, good: bool, status: int) -> None:
         if now < self.start:
@@ -109,12 +151,16 @@ def encode(request: dict[str, object], host: str) -> bytes:
 async def run(args: argparse.Namespace) -> dict[str, object]:
     lines = args.requests.read_text(encoding="utf-8").splitlines()
     requests = [encode(json.loads(line), args.host) for line in lines]
-    load = Load(itertools.cycle(requests), args.expect.encode(), args.warmup, args.seconds)
+    load = Load(
+        itertools.cycle(requests), args.expect.encode(), args.warmup, args.seconds, args.rate
+    )
     loop = asyncio.get_running_loop()
     made = [
         await loop.create_connection(lambda: Connection(load), args.host, args.port)
         for _ in range(args.connections)
     ]
+    if args.rate is not None:
+        await load.pace(args.rate)
     await asyncio.wait([protocol.done for _, protocol in made], timeout=args.seconds + 60)
     return load.report()
 
@@ -127,6 +173,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--warmup", type=float, default=1.0)
+    parser.add_argument("--rate", type=float, help="requests a second; by default all that goes")
     parser.add_argument("--expect", default="", help="text that every good answer holds")
     print(json.dumps(uvloop.run(run(parser.parse_args()))))
 

@@ -257,7 +257,8 @@ def main(cfg: DictConfig) -> None:
     own = cfg.models.recommender
     chosen = Path(own.artifact or champion(Path(cfg.paths.artifacts), own.name)).resolve()
     own.artifact, cfg.gateway.features = str(chosen), str(Path(cfg.path).resolve())
-    cfg.models.anomaly.serve = False
+    for other in ("anomaly", "retrieval", "ranker"):
+        cfg.models[other].serve = False
     loaded = artifact.load(chosen)
     work = Workload(cfg, loaded, output / "requests")
     shutil.copy(loaded.model, output / "model.onnx")

@@ -58,7 +58,7 @@ class Publication:
     def _write(self, view: View, files: list[Path]) -> int:
         if not files:
             return 0
-        newest = _newest(view, files).collect(engine="streaming")
+        newest = newest_rows(view, files).collect(engine="streaming")
         for part in newest.iter_slices(self.write_rows):
             self.store.write_to_online_store(
                 view.full_name, part.to_pandas(), allow_registry_cache=True
@@ -81,7 +81,8 @@ class Publication:
 _NOT_FOUND = 3  # feast.protos.feast.serving.ServingService_pb2.FieldStatus.NOT_FOUND
 
 
-def _newest(view: View, files: list[Path]) -> pl.LazyFrame:
+def newest_rows(view: View, files: list[Path]) -> pl.LazyFrame:
+    """Each key's newest row in a view's offline files."""
     rows = pl.scan_parquet(files, hive_partitioning=False, missing_columns="insert")
     latest = pl.exclude(view.key).sort_by(TIME, CREATED).last()
     return rows.group_by(view.key).agg(latest)

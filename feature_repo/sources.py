@@ -141,7 +141,14 @@ class WarehouseReviews(WarehouseTable):
 
 
 # Table of the warehouse → what a row is known by.
-_TABLES = {"events": "message_id", "items": None, "reviews": "review_id", "telemetry": None}
+_TABLES = {
+    "events": "message_id",
+    "items": None,
+    "inventory": None,
+    "recommendations": None,
+    "reviews": "review_id",
+    "telemetry": None,
+}
 
 
 def warehouse_tables(folder: Path) -> dict[str, WarehouseTable]:

@@ -7,12 +7,14 @@ from typing import Any
 
 from feature_repo.entities import item, source, user
 from feature_repo.quality.comparisons import nested
+from feature_repo.transformations.item_availability import item_availability
 from feature_repo.transformations.item_content import item_content
 from feature_repo.transformations.item_review_sentiment import item_review_sentiment
 from feature_repo.transformations.item_statistics import item_statistics
 from feature_repo.transformations.telemetry_windows import telemetry_windows
 from feature_repo.transformations.user_counters import user_counters
 from feature_repo.transformations.user_history import user_history
+from feature_repo.transformations.user_recommendations import user_recommendations
 from feature_repo.transformations.user_statistics import user_statistics
 from feature_repo.view import Feature, View
 
@@ -128,6 +130,20 @@ ITEM_CONTENT = View(
     partitioned=False,
     freshness=timedelta(days=3650),  # a catalog may rest
 )
+ITEM_AVAILABILITY = View(
+    name="item_availability",
+    entity=item,
+    features=(
+        Feature("stock", Int64, "pieces that can be sold", lowest=0),
+        Feature("minimum_age", Int64, "age from which it may be shown", lowest=0, nullable=True),
+        Feature("regions", Array(String), "where it may be shown; null: anywhere", nullable=True),
+    ),
+    transformation=item_availability,
+    sources=("inventory",),
+    description="What of an item may be shown to whom; an inventory system pushes changes.",
+    partitioned=False,
+    pushed=True,
+)
 ITEM_REVIEW_SENTIMENT = View(
     name="item_review_sentiment",
     entity=item,
@@ -156,6 +172,20 @@ ITEM_REVIEW_SENTIMENT = View(
     pushed=True,
     rules=nested(("reviews",), REVIEW_WINDOWS),
 )
+USER_RECOMMENDATIONS = View(
+    name="user_recommendations",
+    entity=user,
+    features=(
+        Feature("item_ids", Array(String), "the best items, the best first"),
+        Feature("model", String, "name and version of the model that made the list"),
+    ),
+    transformation=user_recommendations,
+    sources=("recommendations",),
+    description="A list made beforehand by scripts/recommend_batch.py.",
+    partitioned=False,
+    freshness=timedelta(days=7),
+    ttl=timedelta(days=30),
+)
 TELEMETRY_WINDOWS = View(
     name="telemetry_windows",
     entity=source,
@@ -183,8 +213,10 @@ VIEWS: tuple[View, ...] = (
     USER_HISTORY,
     USER_STATISTICS,
     USER_COUNTERS,
+    USER_RECOMMENDATIONS,
     ITEM_STATISTICS,
     ITEM_CONTENT,
+    ITEM_AVAILABILITY,
     ITEM_REVIEW_SENTIMENT,
     TELEMETRY_WINDOWS,
 )

@@ -41,12 +41,14 @@ def export_onnx(
     dynamic: Mapping[str, Mapping[int, str]],
     outputs: Sequence[str],
     path: Path,
+    variadic: bool = False,
 ) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """Write `module` as one ONNX file and describe its inputs and outputs.
 
     Args:
         example: inputs by name; every dynamic axis at least 2 long, or it is taken as fixed.
         dynamic: for each input, axis → name; axes of one name have one size.
+        variadic: `forward` takes its inputs as `*inputs`.
     """
     axes = {name: torch.export.Dim(name) for d in dynamic.values() for name in d.values()}
     shapes = tuple({i: axes[n] for i, n in dynamic[name].items()} for name in example)
@@ -58,7 +60,7 @@ def export_onnx(
             tuple(example.values()),
             input_names=list(example),
             output_names=list(outputs),
-            dynamic_shapes=shapes,
+            dynamic_shapes=(shapes,) if variadic else shapes,
             opset_version=OPSET,
             dynamo=True,
             verbose=False,

@@ -58,18 +58,25 @@ def ask(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     return content
 
 
-def show(url: str, titles: dict[str, str]) -> None:
-    """One real answer, with titles instead of ids."""
-    answer = ask(url)
-    table = Table(title=f"GET {url.split('/', 3)[3]}  →  {answer['source']}", title_justify="left")
+def show(url: str, titles: dict[str, str], body: dict[str, Any] | None = None) -> None:
+    """One real answer, with titles beside ids, and why each item is in it."""
+    answer = ask(url, body)
+    verb = "GET" if body is None else "POST"
+    came = f"  →  {answer['source']}" if "source" in answer else ""
+    table = Table(title=f"{verb} {url.split('/', 3)[3]}{came}", title_justify="left")
     table.add_column("item")
     table.add_column("title")
     table.add_column("score", justify="right")
+    table.add_column("why")
     for row in answer["items"]:
-        table.add_row(row["item_id"], titles.get(row["item_id"], ""), f"{row['score']:.2f}")
+        why = ", ".join(reason["text"] for reason in row.get("reasons", []))
+        title = titles.get(row["item_id"], "")
+        table.add_row(row["item_id"], title, f"{row['score']:.2f}", why)
     console.print(table)
-    if answer["reason"]:
+    if answer.get("reason"):
         console.print(f"reason: {answer['reason']}")
+    for skipped in answer["skipped"]:
+        console.print(f"without {skipped['stage']}: {skipped['reason']}")
 
 
 def show_sentiment(url: str, texts: list[str]) -> None:
@@ -117,7 +124,8 @@ def main(cfg: DictConfig) -> None:
     )  # fmt: skip
     report = json.loads((trained / "metrics.json").read_text())
     cfg.models.recommender.artifact = report["artifact"]
-    cfg.models.anomaly.serve = False
+    for other in ("anomaly", "retrieval", "ranker"):  # of earlier runs
+        cfg.models[other].serve = False
 
     console.rule("[bold]6. TorchServe and the gateway start")
     serving_started = time.perf_counter()
@@ -129,6 +137,9 @@ def main(cfg: DictConfig) -> None:
         titles = dict(items.select("item_id", "title").iter_rows())
         for user in ("u0000001", "u0000042", "somebody-new"):
             show(f"{url}/recommend?user_id={user}&n=5", titles)
+        first = ask(f"{url}/recommend?user_id=u0000001&n=1")["items"][0]["item_id"]
+        show(f"{url}/v1/recommend/basket", titles, {"items": [first], "n": 3})
+        show(f"{url}/v1/trending?n=3", titles)
         show_sentiment(f"{url}/v1/sentiment", list(cfg.sentences))
     seconds = time.perf_counter() - started
     best = max(report["floors"].items(), key=lambda floor: floor[1]["ndcg@10"])

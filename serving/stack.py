@@ -69,6 +69,8 @@ def services(cfg: DictConfig) -> list[Service]:
 def _artifacts(cfg: DictConfig) -> dict[str, Path]:
     """The artifact of each use that has one: the path that is given, else the one in force.
 
+    One that goes with another is served beside it only.
+
     Raises:
         MissingArtifactError: there is none for any of them.
     """
@@ -76,6 +78,8 @@ def _artifacts(cfg: DictConfig) -> dict[str, Path]:
     wanted: list[str] = []
     root = Path(cfg.paths.artifacts)
     for use, model in cfg.models.items():
+        if model.get("goes_with") is not None and model.goes_with not in chosen:
+            continue
         if model.artifact is not None:
             chosen[use] = Path(model.artifact)
         elif model.serve:
@@ -99,10 +103,12 @@ def _torchserve(cfg: DictConfig, output: Path, chosen: dict[str, Path]) -> Torch
     models: dict[str, str] = {}
     for use, path in chosen.items():
         task = artifact.load(path).signature.task
-        if task != cfg.models[use].task:
+        wanted = cfg.models[use].task
+        tasks = [wanted] if isinstance(wanted, str) else list(wanted)
+        if task not in tasks:
             raise artifact.ArtifactError(
                 f"{path} is for task {task!r}; models.{use}.artifact must be for "
-                f"{cfg.models[use].task!r}"
+                f"{' or '.join(map(repr, tasks))}"
             )
         # The name is the artifact's own, whatever its folder is called.
         name = archive(path, output / "model_store", settings).stem

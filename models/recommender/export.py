@@ -18,6 +18,8 @@ from models import artifact
 from models.export import OPSET, export_onnx, ranking_parity
 from models.recommender.card import SEQUENTIAL, Description, model_card
 from models.recommender.datamodule import InteractionsDataModule
+from models.recommender.histories import Histories
+from models.recommender.neighbours import Neighbourhood
 from models.report import Report
 
 log = logging.getLogger(__name__)
@@ -58,6 +60,7 @@ class RecommenderExport:
         k: length of the list that the graph returns (less if the catalog is smaller).
         max_length: most recent items that the model reads.
         popular: how many popular items to leave in the artifact, for users nobody knows yet.
+        neighbours: which similar items of each item to leave in it; None: none.
         parity_users: held-out users on whom graph and module must agree.
         tolerance: largest allowed difference of a score.
         feature_service: where the gateway gets histories.
@@ -73,6 +76,7 @@ class RecommenderExport:
     tolerance: float
     feature_service: str
     features: Mapping[str, Any] = field(default_factory=dict)
+    neighbours: Neighbourhood | None = None
 
     def __call__(
         self,
@@ -171,6 +175,10 @@ class RecommenderExport:
             for i, n in zip(top.indices.tolist(), top.values.tolist(), strict=True)
         ]
         (assets / "popular.json").write_text(json.dumps(popular, ensure_ascii=False), "utf-8")
+        if self.neighbours is not None:
+            known = Histories.of_users(data.interactions, data.known)
+            similar = self.neighbours.of(known, data.n_items)
+            (assets / "neighbours.json").write_text(json.dumps(similar), "utf-8")
         report.write(folder / "metrics.json")
         card = model_card(signature, report, difference, description)
         (folder / "MODEL_CARD.md").write_text(card, "utf-8")

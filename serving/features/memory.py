@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 import logging
 from collections.abc import Sequence
 from datetime import datetime
@@ -117,6 +118,27 @@ class Memory:
             return [], lacking
         rows = np.array(places)
         return [table.block(part, rows) for part in group.parts], lacking
+
+    def columns(self, names: Sequence[str]) -> tuple[list[Any], list[list[Any]]]:
+        """All keys in memory, and a column of values for each `view:feature` name of one entity.
+
+        What was never written is None. TTLs are not judged: this is for views of a catalog.
+        """
+        for table in self._tables.values():
+            if all(name in table.columns for name in names):
+                read = [table.columns[name][0].tolist() for name in names]
+                plain = [[None if v is MISSING else v for v in column] for column in read]
+                return list(table.place), plain
+        return [], [[] for _ in names]
+
+    def newest(self, view: str, since: datetime, k: int) -> list[tuple[Any, datetime]]:
+        """The `k` keys with the newest rows of a view, not older than `since`."""
+        for table in self._tables.values():
+            if view in table.times:
+                moments = zip(table.place, table.times[view].tolist(), strict=True)
+                young = [(key, t) for key, t in moments if t is not None and t >= since]
+                return heapq.nlargest(k, young, key=lambda pair: pair[1])
+        return []
 
     def fill(
         self, blocks: list[Block], keys: Sequence[Any], lookup: Lookup, read: list[Block]

@@ -34,6 +34,14 @@ class Vectors(NamedTuple):
         """One row's values by name."""
         return {name: column[index] for name, column in zip(self.names, self.values, strict=True)}
 
+    def split(self, size: int) -> tuple[Vectors, Vectors]:
+        """The first `size` columns, and the others."""
+        names, values, statuses, times = self
+        return (
+            Vectors(names[:size], values[:size], statuses[:size], times[:size]),
+            Vectors(names[size:], values[size:], statuses[size:], times[size:]),
+        )
+
     def newest(self, index: int) -> datetime | None:
         """The newest moment among one row's values."""
         moments = [column[index] for column in self.event_timestamps]

@@ -1,4 +1,4 @@
-"""Caches of ranked lists: in this process by default, in Redis to share them."""
+"""Caches of ranked candidates: in this process by default, in Redis to share them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ import orjson
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from serving.gateway.ranking import Ranking
+from serving.gateway.recommendations.slate import Slate
 
 log = logging.getLogger(__name__)
+
+_PREFIX = "millrace:slate:"  # another layout of what is kept gets another one
 
 
 class Cache(Protocol):
     """What the recommender asks of a cache; a cache never raises, it misses."""
 
-    async def get(self, key: str) -> Ranking | None: ...
+    async def get(self, key: str) -> Slate | None: ...
 
-    async def put(self, key: str, ranking: Ranking) -> None: ...
+    async def put(self, key: str, slate: Slate) -> None: ...
 
     async def close(self) -> None: ...
 
@@ -29,10 +31,10 @@ class Cache(Protocol):
 class NoCache:
     """Every question goes to the model."""
 
-    async def get(self, key: str) -> Ranking | None:
+    async def get(self, key: str) -> Slate | None:
         return None
 
-    async def put(self, key: str, ranking: Ranking) -> None:
+    async def put(self, key: str, slate: Slate) -> None:
         return None
 
     async def close(self) -> None:
@@ -45,9 +47,9 @@ class MemoryCache:
     def __init__(self, ttl_s: float, max_entries: int) -> None:
         self.ttl_s = ttl_s
         self.max_entries = max_entries
-        self._entries: OrderedDict[str, tuple[float, Ranking]] = OrderedDict()
+        self._entries: OrderedDict[str, tuple[float, Slate]] = OrderedDict()
 
-    async def get(self, key: str) -> Ranking | None:
+    async def get(self, key: str) -> Slate | None:
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -57,8 +59,8 @@ class MemoryCache:
         self._entries.move_to_end(key)
         return entry[1]
 
-    async def put(self, key: str, ranking: Ranking) -> None:
-        self._entries[key] = (time.monotonic() + self.ttl_s, ranking)
+    async def put(self, key: str, slate: Slate) -> None:
+        self._entries[key] = (time.monotonic() + self.ttl_s, slate)
         self._entries.move_to_end(key)
         if len(self._entries) > self.max_entries:
             self._entries.popitem(last=False)
@@ -77,18 +79,18 @@ class RedisCache:
             url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s
         )
 
-    async def get(self, key: str) -> Ranking | None:
+    async def get(self, key: str) -> Slate | None:
         try:
-            found = await self._redis.get(f"millrace:{key}")
+            found = await self._redis.get(f"{_PREFIX}{key}")
         except (RedisError, OSError) as error:
             self._count(error)
             return None
-        return Ranking(*orjson.loads(found)) if found else None
+        return Slate(*orjson.loads(found)) if found else None
 
-    async def put(self, key: str, ranking: Ranking) -> None:
+    async def put(self, key: str, slate: Slate) -> None:
         try:
-            value = orjson.dumps([ranking.items, ranking.scores])
-            await self._redis.set(f"millrace:{key}", value, px=self.ttl_ms)
+            value = orjson.dumps(list(slate))
+            await self._redis.set(f"{_PREFIX}{key}", value, px=self.ttl_ms)
         except (RedisError, OSError) as error:
             self._count(error)
 

@@ -49,7 +49,9 @@ class GatewayMetrics:
             "millrace_gateway_in_flight", "Requests being answered", registry=registry
         )
         self.breaker_open = Gauge(
-            "millrace_gateway_breaker_open", "1 while the model is not asked", registry=registry
+            "millrace_gateway_breaker_open",
+            "1 while a model of recommendations is not asked",
+            registry=registry,
         )
         self.features_kept = Gauge(
             "millrace_gateway_features_kept", "Keys whose features are in memory",

@@ -36,6 +36,10 @@ SCHEMA = pa.schema(
         ("feature_timestamp", pa.timestamp("us", tz="UTC")),  # the newest of their moments
         ("items", pa.list_(pa.string())),
         ("scores", pa.list_(pa.float32())),
+        # How likely the policy was to show each item at its place, given those before it.
+        ("propensity", pa.list_(pa.float64())),
+        ("policy", pa.string()),  # which chose among the candidates
+        ("skipped", pa.list_(pa.string())),  # "stage: reason" of stages that the answer lacks
         ("latency_ms", pa.float32()),
     ]
 )
@@ -112,7 +116,9 @@ class PredictionLog:
         folder.mkdir(parents=True, exist_ok=True)
         name = f"part-{uuid.uuid4().hex}.parquet"
         partial = folder / f".{name}"  # readers' patterns skip dot files
-        pq.write_table(table, partial, use_dictionary=["model", "version", "source", "reason"])
+        pq.write_table(
+            table, partial, use_dictionary=["model", "version", "source", "reason", "policy"]
+        )
         partial.replace(folder / name)
 
     async def _flush_forever(self) -> None:

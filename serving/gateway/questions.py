@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
@@ -22,11 +23,15 @@ class Limits(NamedTuple):
 
 
 class UserQuestion(NamedTuple):
-    """Recommend `n` items to a known user, or after a history that the caller brings."""
+    """Recommend `n` items to a known user, or after a history that the caller brings.
+
+    `context` is what the caller says of the moment, such as a region.
+    """
 
     user_id: str | None
     history: list[str] | None
     n: int
+    context: dict[str, Any]
 
 
 def parse_n(value: Any, limits: Limits) -> int:
@@ -63,8 +68,14 @@ def parse_user(value: Any) -> str:
     return value
 
 
-async def parse_batch(request: Request, limits: Limits) -> list[UserQuestion]:
-    """The body of POST /v1/recommendations."""
+async def parse_batch(
+    request: Request, limits: Limits, context: Callable[[dict[str, Any]], dict[str, Any]]
+) -> list[UserQuestion]:
+    """The body of POST /v1/recommendations.
+
+    Args:
+        context: finds in a row what its caller says of the moment.
+    """
     body = await read_json(request)
     rows = body.get("requests") if isinstance(body, dict) else None
     if not isinstance(rows, list) or not 1 <= len(rows) <= limits.max_batch:
@@ -75,17 +86,23 @@ async def parse_batch(request: Request, limits: Limits) -> list[UserQuestion]:
             f"the body holds {found}",
             accepted=f'{{"requests": [1 to {limits.max_batch} objects]}}',
         )
-    return [_question(row, index, limits) for index, row in enumerate(rows)]
+    return [_question(row, index, limits, context) for index, row in enumerate(rows)]
 
 
-def _question(row: Any, index: int, limits: Limits) -> UserQuestion:
+def _question(
+    row: Any,
+    index: int,
+    limits: Limits,
+    context: Callable[[dict[str, Any]], dict[str, Any]],
+) -> UserQuestion:
     try:
         if not isinstance(row, dict):
             raise Problem(422, "invalid-request", f"it is {row!r:.40}", accepted="an object")
         n = parse_n(row.get("n"), limits)
+        said = context(row)
         history = row.get("history")
         if history is None:
-            return UserQuestion(parse_user(row.get("user_id")), None, n)
+            return UserQuestion(parse_user(row.get("user_id")), None, n, said)
         if row.get("user_id") is not None:
             raise Problem(
                 422,
@@ -93,26 +110,31 @@ def _question(row: Any, index: int, limits: Limits) -> UserQuestion:
                 "it has both user_id and history",
                 accepted="user_id, or a history instead of the stored one",
             )
-        _check_history(history, limits)
-        return UserQuestion(None, history, n)
+        check_history(history, limits)
+        return UserQuestion(None, history, n, said)
     except Problem as problem:
         problem.detail = f"requests[{index}]: {problem.detail}"
         raise
 
 
-def _check_history(history: Any, limits: Limits) -> None:
+def check_history(history: Any, limits: Limits, name: str = "history") -> None:
+    """A list of item ids.
+
+    Args:
+        name: of the field, for the message.
+    """
     if not isinstance(history, list):
-        found = f"history is {history!r:.40}"
+        found = f"{name} is {history!r:.40}"
     elif len(history) > limits.max_history:
-        found = f"history has {len(history)} items"
+        found = f"{name} has {len(history)} items"
     else:
         wrong = next(((i, v) for i, v in enumerate(history) if not isinstance(v, str)), None)
         if wrong is None:
             return
-        found = f"history[{wrong[0]}] is {wrong[1]!r:.40}"
+        found = f"{name}[{wrong[0]}] is {wrong[1]!r:.40}"
     raise Problem(
         422,
-        "invalid-history",
+        f"invalid-{name}",
         found,
         accepted=f"a list of at most {limits.max_history} item id strings",
     )

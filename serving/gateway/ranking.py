@@ -1,4 +1,4 @@
-"""A ranked list of items: what the model, the cache and the fallback all give."""
+"""A ranked list of items: what models and every other source of candidates give."""
 
 from __future__ import annotations
 
@@ -13,7 +13,3 @@ class Ranking(NamedTuple):
 
     def top(self, n: int) -> Ranking:
         return Ranking(self.items[:n], self.scores[:n])
-
-    def without(self, seen: set[str]) -> Ranking:
-        kept = [(i, s) for i, s in zip(self.items, self.scores, strict=True) if i not in seen]
-        return Ranking([i for i, _ in kept], [s for _, s in kept])

@@ -17,6 +17,7 @@ from serving.gateway.features.feast_protocol import FeastRoutes
 from serving.gateway.features.pushing import PushRoutes
 from serving.gateway.features.reading import ReadRoutes
 from serving.gateway.features.registry import RegistryRoutes
+from serving.gateway.recommendations.routes import RecommendationRoutes
 from serving.gateway.routes import Routes
 from serving.gateway.sentiment.routes import SentimentRoutes
 from serving.gateway.state import GatewayState
@@ -49,8 +50,10 @@ def routes(state: GatewayState) -> Iterator[Route]:
     yield Route("GET", "/health/ready", general.ready)
     yield Route("GET", "/metrics", general.metrics)
     guarded = [*_features(state), *_access(state)]
-    if state.recommender is not None:
-        guarded += _recommendations(general)
+    if state.recommendations is not None:
+        guarded += _recommendations(
+            RecommendationRoutes(state.recommendations, state.contexts, state.log)
+        )
     if state.anomalies is not None:
         guarded += _anomalies(state.anomalies)
     if state.sentiment is not None:
@@ -61,10 +64,16 @@ def routes(state: GatewayState) -> Iterator[Route]:
         yield Route(route.method, route.path, handler)
 
 
-def _recommendations(own: Routes) -> list[Guarded]:
+def _recommendations(own: RecommendationRoutes) -> list[Guarded]:
+    action = "recommend"
     return [
-        Guarded("GET", "/recommend", READ, "recommend", own.recommend),
-        Guarded("POST", "/v1/recommendations", READ, "recommend", own.recommend_batch),
+        Guarded("GET", "/recommend", READ, action, own.recommend),
+        Guarded("POST", "/v1/recommendations", READ, action, own.batch),
+        Guarded("POST", "/v1/recommend/basket", READ, action, own.basket),
+        Guarded("GET", "/v1/items/{id:path}/similar", READ, action, own.similar),
+        Guarded("GET", "/v1/trending", READ, action, own.trending),
+        Guarded("GET", "/v1/onboarding", READ, action, own.offer),
+        Guarded("POST", "/v1/onboarding", READ, action, own.onboard),
     ]
 
 

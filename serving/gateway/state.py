@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -17,22 +17,29 @@ from serving.gateway.access.audit import AuditLog
 from serving.gateway.access.database import Database
 from serving.gateway.access.gate import Gate
 from serving.gateway.access.guard import Access
-from serving.gateway.anomalies.scorer import Scorer
 from serving.gateway.anomalies.service import Anomalies
 from serving.gateway.breaker import Breaker
 from serving.gateway.features.pushes import Pushes
 from serving.gateway.features.questions import ReadLimits
 from serving.gateway.metrics import GatewayMetrics
-from serving.gateway.model import RankingModel
 from serving.gateway.prediction_log import PredictionLog
 from serving.gateway.questions import Limits
 from serving.gateway.ranking import Ranking
-from serving.gateway.recommender import Recommender
+from serving.gateway.recommendations.neighbours import Neighbours
+from serving.gateway.recommendations.resources import Resources
+from serving.gateway.recommendations.service import Recommendations
+from serving.gateway.recommendations.trending.nothing import NoTrends
 from serving.gateway.sentiment.service import Sentiment, SentimentLimits
 from serving.gateway.torchserve import TorchServeClient
-from serving.gateway.user_features import UserFeatures
 
 log = logging.getLogger(__name__)
+
+
+class Model(Protocol):
+    """What answers from a model."""
+
+    breaker: Breaker
+    version: str
 
 
 class GatewayState:
@@ -70,9 +77,11 @@ class GatewayState:
         self.sentiment: Sentiment | None = None
         if config.artifacts.sentiment is not None:
             self._serve_sentiment(config)
-        self.recommender: Recommender | None = None
+        self.recommendations: Recommendations | None = None
+        self.log: PredictionLog | None = None
+        self.contexts: dict[str, str] = {}
         if config.artifacts.recommender is not None:
-            self._serve_recommender(config)
+            self._serve_recommendations(config)
 
     def _serve_anomalies(self, config: DictConfig) -> None:
         """What judging events needs."""
@@ -91,40 +100,44 @@ class GatewayState:
         limits: SentimentLimits = instantiate(config.sentiment)
         self.sentiment = Sentiment(loaded, self.torchserve, breaker, self.metrics, limits)
 
-    def _serve_recommender(self, config: DictConfig) -> None:
-        """What recommendations need."""
+    def _serve_recommendations(self, config: DictConfig) -> None:
+        """What recommendations need: the recommender, and what goes with it."""
         assert self.torchserve is not None, "there is an artifact"
-        loaded = artifact.load(Path(config.artifacts.recommender))
-        signature = loaded.signature
-        popular = loaded.read_asset("popular.json")
-        self.model_name = signature.name
+        artifacts = {
+            use: artifact.load(Path(config.artifacts[use]))
+            for use in ("recommender", *config.recommendations.uses)
+            if config.artifacts.get(use) is not None
+        }
+        for loaded in artifacts.values():
+            self._check_features(loaded.signature, Path(config.features))
+        main = artifacts["recommender"]
+        signature = main.signature
+        popular = main.read_asset("popular.json")
         self.version = signature.version
-        self.log: PredictionLog | None = (
-            instantiate(config.prediction_log) if config.prediction_log else None
-        )
-        self._check_features(signature, Path(config.features))
-        self.cache: Any = instantiate(config.cache)
-        self.limits = Limits(
+        self.log = instantiate(config.prediction_log) if config.prediction_log else None
+        limits = Limits(
             default_n=config.default_n,
             max_n=min(signature.limits["k"], len(popular)),
             max_batch=config.max_batch,
             max_history=config.max_history,
         )
-        self.recommender = Recommender(
-            features=UserFeatures(self.features, str(signature.feature_service)),
-            model=RankingModel(self.torchserve, signature.name),
-            cache=self.cache,
-            breaker=Breaker(config.breaker.failures, config.breaker.open_s),
+        resources = Resources(
+            artifacts=artifacts,
+            features=self.features,
+            torchserve=self.torchserve,
             metrics=self.metrics,
             popular=Ranking([p["item"] for p in popular], [p["score"] for p in popular]),
-            version=signature.version,
-            max_history=signature.limits["history"],
-            fetch=min(config.fetch, self.limits.max_n),
-            deadline_s=config.deadline_ms / 1000,
+            neighbours=Neighbours.of(main),
+            trending=NoTrends(),
+            breaker=lambda: Breaker(config.breaker.failures, config.breaker.open_s),
             max_batch=config.batching.max_batch,
             max_queue=config.batching.max_queue,
             model_concurrency=config.batching.model_concurrency,
         )
+        self.contexts = {
+            str(name): str(kind) for name, kind in config.recommendations.context.items()
+        }
+        self.recommendations = Recommendations(config, resources, instantiate(config.cache), limits)
 
     @staticmethod
     def _check_features(signature: artifact.Signature, folder: Path) -> None:
@@ -137,11 +150,11 @@ class GatewayState:
             log.warning("model %s: %s", name, difference)
 
     @property
-    def models(self) -> dict[str, Recommender | Scorer | Sentiment]:
+    def models(self) -> dict[str, Model]:
         """What answers from a model, by its use."""
-        found: dict[str, Recommender | Scorer | Sentiment] = {}
-        if self.recommender is not None:
-            found["recommender"] = self.recommender
+        found: dict[str, Model] = {}
+        if self.recommendations is not None:
+            found |= self.recommendations.models
         if self.anomalies is not None:
             found["anomaly"] = self.anomalies.scorer
         if self.sentiment is not None:
@@ -156,7 +169,9 @@ class GatewayState:
             await self.torchserve.open()
         if self.anomalies is not None:
             await self.anomalies.open()
-        if self.recommender is not None and self.log is not None:
+        if self.recommendations is not None:
+            await self.recommendations.open()
+        if self.log is not None:
             await self.log.open(self.metrics)
 
     def measure(self) -> None:
@@ -166,12 +181,15 @@ class GatewayState:
             self.metrics.refresh_failures.set(memory.refresh_failures)
             for entity, count in memory.kept.items():
                 self.metrics.features_kept.labels(entity).set(count)
+        if self.recommendations is not None:
+            parts = self.recommendations.models.values()
+            self.metrics.breaker_open.set(any(p.breaker.state != "closed" for p in parts))
 
     async def close(self) -> None:
-        if self.recommender is not None:
-            await self.cache.close()
-            if self.log is not None:
-                await self.log.close()
+        if self.recommendations is not None:
+            await self.recommendations.close()
+        if self.log is not None:
+            await self.log.close()
         if self.anomalies is not None:
             await self.anomalies.close()
         if self.torchserve is not None:

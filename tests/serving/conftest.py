@@ -69,7 +69,12 @@ def tiny_graph(path: Path) -> None:
     onnx.save(model, str(path))
 
 
-def make_artifact(root: Path) -> Path:
+def make_artifact(root: Path, neighbours: bool = False) -> Path:
+    """The tiny model's.
+
+    Args:
+        neighbours: leave similar items in it: of item n those from n + 1 to n + 5.
+    """
     parts = root / "parts"
     (parts / "assets").mkdir(parents=True)
     tiny_graph(parts / "model.onnx")
@@ -77,6 +82,12 @@ def make_artifact(root: Path) -> Path:
     popular = [{"item": item, "score": float(N_ITEMS - n)} for n, item in enumerate(items)]
     (parts / "assets" / "items.json").write_text(json.dumps(items))
     (parts / "assets" / "popular.json").write_text(json.dumps(popular))
+    if neighbours:
+        similar = {
+            "neighbours": [[(n + d) % N_ITEMS for d in range(1, 6)] for n in range(N_ITEMS)],
+            "similarities": [[round(0.6 - d / 10, 1) for d in range(1, 6)]] * N_ITEMS,
+        }
+        (parts / "assets" / "neighbours.json").write_text(json.dumps(similar))
     (parts / "metrics.json").write_text("{}")
     signature = Signature(
         name="recommender",

@@ -70,7 +70,13 @@ def test_a_model_may_be_chosen_by_path_or_left_out(root: Path, tmp_path: Path) -
     shutil.copytree(root / "artifacts" / "anomaly" / VERSION, other)
     services(settings(root, f"models.anomaly.artifact={other}", "models.recommender.serve=false"))
     assert served(root) == {
-        "artifacts": {"recommender": None, "anomaly": str(other), "sentiment": None},
+        "artifacts": {
+            "recommender": None,
+            "anomaly": str(other),
+            "sentiment": None,
+            "retrieval": None,
+            "ranker": None,
+        },
         "archives": ["anomaly"],
     }
 
@@ -116,7 +122,7 @@ def test_the_key_of_one_model_names_those_of_several() -> None:
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "models.anomaly.artifact" in done.stderr
+    assert "models.ranker.artifact" in done.stderr
 
 
 @pytest.mark.services

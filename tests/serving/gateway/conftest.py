@@ -10,7 +10,7 @@ import contextlib
 import json
 import shutil
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +29,33 @@ class Upstream:
 
     def __init__(self) -> None:
         self.mood = "well"
+        self.moods: dict[str, str] = {}  # of single models
         self.calls: list[int] = []
+        self.ranked: list[dict[str, Any]] = []  # what the ranker was asked
+        self.scores: Callable[[dict[str, Any]], list[float]] = lambda items: [
+            -float(item[1:]) for item in items["item_id"]
+        ]
         self.port = 0
 
     async def predict(self, request: web.Request) -> web.StreamResponse:
         questions = (await request.json())["instances"]
-        self.calls.append(len(questions))
-        if self.mood == "slow":
+        model = request.match_info["model"]
+        mood = self.moods.get(model, self.mood)
+        if model != "ranker":
+            self.calls.append(len(questions))
+        if mood == "slow":
             await asyncio.sleep(6.0)
-        if self.mood == "broken":
+        if mood == "broken":
             return web.Response(status=503, text="no worker")
-        if self.mood == "cut":
+        if mood == "cut":
             assert request.transport is not None
             request.transport.close()
-        if self.mood == "garbage":
+        if mood == "garbage":
             return web.json_response({"predictions": []})
+        if model == "ranker":
+            self.ranked += questions
+            scored = [{"scores": self.scores(q["items"])} for q in questions]
+            return web.json_response({"predictions": scored})
         return web.json_response({"predictions": [self._answer(q) for q in questions]})
 
     @staticmethod
@@ -109,6 +121,9 @@ def gateway_config(
             "fetch": 5,
             "max_body_bytes": 100_000,
             "cache": {"ttl_s": 60, "max_entries": 100},
+            "recommendations": {
+                "deadlines_ms": dict.fromkeys(shipped.recommendations.deadlines_ms, 3000),
+            },
             "breaker": {"failures": 3, "open_s": 0.3},
             "torchserve": {
                 "url": url, "management_url": url, "key_file": str(keys), "timeout_s": 10,

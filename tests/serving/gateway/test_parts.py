@@ -16,7 +16,7 @@ import redis
 from serving.gateway.breaker import Breaker
 from serving.gateway.cache import MemoryCache, RedisCache
 from serving.gateway.microbatch import MicroBatcher, OverloadedError
-from serving.gateway.ranking import Ranking
+from serving.gateway.recommendations.slate import Slate
 from serving.supervisor import free_port
 
 
@@ -98,13 +98,13 @@ def test_a_lost_probe_does_not_keep_the_breaker_open_for_ever() -> None:
 
 async def test_memory_cache_ages_and_forgets_the_least_recent() -> None:
     cache = MemoryCache(ttl_s=0.05, max_entries=2)
-    ranking = Ranking(["a"], [1.0])
+    slate = Slate("v1", ["a"], [1.0], [["popular"]], "popular", None, [])
     for key in "ab":
-        await cache.put(key, ranking)
+        await cache.put(key, slate)
     await cache.get("a")
-    await cache.put("c", ranking)
+    await cache.put("c", slate)
     assert await cache.get("b") is None
-    assert await cache.get("a") == ranking
+    assert await cache.get("a") == slate
     await asyncio.sleep(0.06)
     assert await cache.get("a") is None
 
@@ -139,13 +139,13 @@ async def test_redis_cache_shares_lists_and_survives_the_death_of_redis(
     port, process = redis_server
     url = f"redis://127.0.0.1:{port}/0"
     one, two = RedisCache(url, 60, 0.5), RedisCache(url, 60, 0.5)
-    ranking = Ranking(["a", "b"], [2.0, 1.0])
-    await one.put("u", ranking)
-    assert await two.get("u") == ranking
+    slate = Slate("v1", ["a", "b"], [2.0, 1.0], [["x"], ["x", "y"]], "model", None, [])
+    await one.put("u", slate)
+    assert await two.get("u") == slate
     process.kill()
     process.wait()
     assert await two.get("u") is None
-    await one.put("u", ranking)
+    await one.put("u", slate)
     assert (one.errors, two.errors) == (1, 1)
     await one.close()
     await two.close()

@@ -113,7 +113,8 @@ async def test_the_log_has_all_features_of_the_user_as_served(
         "user_history:item_ids": ["i04", "i05"], "user_history:length": 2, "spend:total": 1.5,
     }  # fmt: skip
     assert first["feature_timestamp"] == NOW
-    assert (cached["source"], cached["features"]) == ("cache", None)
+    # Histories are read for cached answers too: they say whether what is kept still holds.
+    assert (cached["source"], cached["features"]) == ("cache", first["features"])
     assert json.loads(brought["features"]) == {"user_history:item_ids": ["i30"]}
     assert brought["feature_timestamp"] is None
 

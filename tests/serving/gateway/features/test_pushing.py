@@ -145,8 +145,8 @@ def test_a_view_that_is_only_computed_takes_no_pushes(own_features: Path) -> Non
     fault = outcome.faults[0]
     assert (fault.field, fault.reason) == ("view", "takes no pushes")
     assert (
-        fault.accepted
-        == "views that take pushes: user_history, user_counters, item_review_sentiment"
+        fault.accepted == "views that take pushes: user_history, user_counters, item_availability, "
+        "item_review_sentiment"
     )
 
 

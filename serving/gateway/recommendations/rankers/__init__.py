@@ -1,0 +1,21 @@
+"""In which order candidates stand.
+
+A ranker has `rank(pool, ask)`, one score an item, and names the features that it reads, as filters
+do.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from serving.gateway.recommendations.ask import Ask
+from serving.gateway.recommendations.pool import Pool
+
+
+class Ranker(Protocol):
+    """Scores all candidates of one question."""
+
+    attributes: tuple[str, ...]
+    user_features: tuple[str, ...]
+
+    async def rank(self, pool: Pool, ask: Ask) -> list[float]: ...

@@ -1,0 +1,208 @@
+"""Recommendations over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.gateway.bodies import json_response
+from serving.gateway.microbatch import OverloadedError
+from serving.gateway.prediction_log import PredictionLog
+from serving.gateway.problems import Problem
+from serving.gateway.questions import UserQuestion, parse_batch, parse_n, parse_user
+from serving.gateway.recommendations.ask import BASKET, ONBOARDING
+from serving.gateway.recommendations.pool import Pool
+from serving.gateway.recommendations.questions import (
+    ListQuestion,
+    parse_context,
+    parse_items,
+    parse_nested_context,
+)
+from serving.gateway.recommendations.recommender import Answer
+from serving.gateway.recommendations.service import Recommendations
+from serving.gateway.recommendations.stages import Skipped
+
+MAX_ITEM_ID = 256  # characters
+
+
+class RecommendationRoutes:
+    """Handlers over one gateway's recommendations.
+
+    Args:
+        contexts: what callers may say of the moment → its type.
+        log: of what was answered; None: it is not kept.
+    """
+
+    def __init__(
+        self,
+        recommendations: Recommendations,
+        contexts: Mapping[str, str],
+        log: PredictionLog | None,
+    ) -> None:
+        self.own = recommendations
+        self.limits = recommendations.limits
+        self.contexts = contexts
+        self.log = log
+
+    async def recommend(self, request: Request) -> Response:
+        """GET /recommend?user_id=…&n=…"""
+        query = request.query_params
+        user = parse_user(query.get("user_id"))
+        context = parse_context(query, self.contexts)
+        question = UserQuestion(user, None, parse_n(query.get("n"), self.limits), context)
+        return json_response(await self._user(request, question))
+
+    async def batch(self, request: Request) -> Response:
+        """POST /v1/recommendations"""
+        questions = await parse_batch(
+            request, self.limits, lambda row: parse_nested_context(row, self.contexts)
+        )
+        answers = await asyncio.gather(*(self._user(request, q) for q in questions))
+        return json_response({"answers": answers})
+
+    async def basket(self, request: Request) -> Response:
+        """POST /v1/recommend/basket"""
+        question = await parse_items(request, "items", self.limits, self.contexts)
+        return json_response(await self._listed(request, question, BASKET))
+
+    async def similar(self, request: Request) -> Response:
+        """GET /v1/items/{id}/similar?n=…"""
+        item = request.path_params["id"]
+        n, context = self._listing(request)
+        found = None
+        if 0 < len(item) <= MAX_ITEM_ID:
+            found = await self.own.similar(item, n, context)
+        if found is None:
+            raise Problem(
+                404,
+                "unknown-item",
+                f"no similar items of {item[:40]!r} are known to model {self.own.name} "
+                f"{self.own.version}",
+                accepted="an item that was in the model's training data",
+            )
+        return json_response({"item_id": item, **self._pool(request, *found)})
+
+    async def trending(self, request: Request) -> Response:
+        """GET /v1/trending?n=…"""
+        n, context = self._listing(request)
+        return json_response(self._pool(request, *await self.own.trends(n, context)))
+
+    async def offer(self, request: Request) -> Response:
+        """GET /v1/onboarding?n=…"""
+        query = request.query_params
+        n = parse_n(query.get("n", self.own.default_picks), self.limits)
+        items, skipped = await self.own.offer(n, parse_context(query, self.contexts))
+        return json_response(
+            {
+                "items": [{"item_id": item} for item in items],
+                "skipped": _skips(skipped),
+                **self._about(request),
+            }
+        )
+
+    async def onboard(self, request: Request) -> Response:
+        """POST /v1/onboarding"""
+        question = await parse_items(request, "picks", self.limits, self.contexts)
+        return json_response(await self._listed(request, question, ONBOARDING))
+
+    def _listing(self, request: Request) -> tuple[int, dict[str, Any]]:
+        query = request.query_params
+        return parse_n(query.get("n"), self.limits), parse_context(query, self.contexts)
+
+    async def _listed(
+        self, request: Request, question: ListQuestion, purpose: str
+    ) -> dict[str, Any]:
+        started = time.perf_counter()
+        try:
+            answer = await self.own.recommender.for_history(
+                question.items,
+                question.n,
+                question.context,
+                purpose=purpose,
+                user=question.user_id if purpose == BASKET else None,
+                hide=True,
+            )
+        except OverloadedError as error:
+            raise _busy(error) from error
+        return self._told(request, question.user_id, answer, started)
+
+    async def _user(self, request: Request, question: UserQuestion) -> dict[str, Any]:
+        started = time.perf_counter()
+        own, context = self.own.recommender, question.context
+        try:
+            if question.user_id is not None:
+                answer = await own.for_user(question.user_id, question.n, context)
+            else:
+                answer = await own.for_history(question.history or [], question.n, context)
+        except OverloadedError as error:
+            raise _busy(error) from error
+        return self._told(request, question.user_id, answer, started)
+
+    def _told(
+        self, request: Request, user: str | None, answer: Answer, started: float
+    ) -> dict[str, Any]:
+        """The answer as JSON; and into the log, as it was given."""
+        shown = answer.shown
+        if self.log is not None:
+            self.log.append(
+                request_id=request.scope["request_id"],
+                user_id=user,
+                model=self.own.name,
+                version=self.own.version,
+                variant=None,
+                source=answer.source,
+                reason=answer.reason,
+                features=answer.served.features if answer.served else None,
+                feature_timestamp=answer.served.timestamp if answer.served else None,
+                items=shown.items,
+                scores=shown.scores,
+                propensity=shown.propensities,
+                policy=shown.policy,
+                skipped=[f"{s.stage}: {s.reason}" for s in answer.skipped],
+                latency_ms=(time.perf_counter() - started) * 1000,
+            )
+        return {
+            "user_id": user,
+            "items": [
+                {"item_id": item, "score": score, "reasons": [r.as_json() for r in reasons]}
+                for item, score, reasons in zip(
+                    shown.items, shown.scores, shown.reasons, strict=True
+                )
+            ],
+            "source": answer.source,
+            "reason": answer.reason,
+            "skipped": _skips(answer.skipped),
+            **self._about(request),
+        }
+
+    def _pool(self, request: Request, pool: Pool, skipped: list[Skipped]) -> dict[str, Any]:
+        return {
+            "items": [
+                {"item_id": item, "score": score}
+                for item, score in zip(pool.items, pool.scores, strict=True)
+            ],
+            "skipped": _skips(skipped),
+            **self._about(request),
+        }
+
+    def _about(self, request: Request) -> dict[str, Any]:
+        return {
+            "model": self.own.name,
+            "version": self.own.version,
+            "request_id": request.scope["request_id"],
+        }
+
+
+def _skips(skipped: Sequence[Skipped]) -> list[dict[str, str]]:
+    return [{"stage": s.stage, "reason": s.reason} for s in skipped]
+
+
+def _busy(error: OverloadedError) -> Problem:
+    return Problem(
+        429, "too-many-requests", f"{error}; try again in a second", {"Retry-After": "1"}
+    )

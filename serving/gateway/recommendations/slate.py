@@ -1,0 +1,29 @@
+"""What a user's answers are taken from for a while: ranked candidates, before exploration."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from serving.gateway.recommendations.pool import Pool
+
+
+class Slate(NamedTuple):
+    """Candidates, best first, and how they came about.
+
+    Args:
+        version: of the history that they follow: another history makes another slate.
+        kind: what the answer's `source` says.
+        reason: why it is not the model's, or None.
+        skipped: (stage, reason) of what they were made without; such a slate is not kept.
+    """
+
+    version: str
+    items: list[str]
+    scores: list[float]
+    sources: list[list[str]]
+    kind: str
+    reason: str | None
+    skipped: list[tuple[str, str]]
+
+    def pool(self) -> Pool:
+        return Pool(self.items, self.scores, [tuple(s) for s in self.sources], {})

@@ -1,0 +1,292 @@
+"""Two-stage answers: who proposes, what filters remove, what a failing stage costs."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow.parquet as pq
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from serving.features.errors import UnknownNameError
+from serving.gateway.state import GatewayState
+from tests.serving.gateway.conftest import Upstream, running
+from tests.serving.gateway.recommendations.conftest import FIELDS, ask, items, make_ranker
+
+
+def skipped(answer: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(s["stage"], s["reason"]) for s in answer["skipped"]]
+
+
+async def metric(session: httpx.AsyncClient, line: str) -> bool:
+    return line in (await session.get("/metrics")).text
+
+
+async def test_sources_are_blended_by_rank_and_named(shop_config: DictConfig) -> None:
+    async with running(shop_config) as session:
+        answer = await ask(session, "/recommend?user_id=u4&n=3")
+        # The model's first ones are neighbours of the last item too.
+        assert items(answer) == ["i06", "i07", "i08"]
+        assert (answer["source"], answer["reason"], answer["skipped"]) == ("model", None, [])
+        scores = [row["score"] for row in answer["items"]]
+        assert scores == sorted(scores, reverse=True)
+        assert scores[0] > 1, "the model's first place and the neighbours' count together"
+        assert await metric(session, 'recommendation_stage_seconds_count{stage="ranker"} 1.0')
+
+
+async def test_reasons_name_what_was_viewed_by_its_title(shop_config: DictConfig) -> None:
+    async with running(shop_config) as session:
+        answer = await ask(session, "/recommend?user_id=u4&n=3")
+        first = answer["items"][0]["reasons"]
+        assert first[0] == {
+            "kind": "because_you_viewed", "item_id": "i05", "text": "because you viewed Thing 5",
+        }  # fmt: skip
+        assert [r["item_id"] for r in first] == ["i05", "i04"], "the closer one first"
+        unknown = await ask(session, "/recommend?user_id=nobody&n=1")
+        assert unknown["items"][0]["reasons"][0]["kind"] == "popular"
+
+
+async def test_out_of_stock_and_adults_items_stay_out_and_are_counted(
+    shop_config: DictConfig,
+) -> None:
+    async with running(shop_config) as session:
+        answer = await ask(session, "/recommend?user_id=u6&n=3")
+        assert items(answer) == ["i08", "i10", "i11"], "i09 is out of stock"
+        child = await ask(session, "/recommend?user_id=u36&n=10")
+        assert not [i for i in items(child) if i >= "i40"]
+        adult = await ask(session, "/recommend?user_id=u36&n=10&age=18")
+        assert "i40" in items(adult)
+        assert await metric(session, 'recommendation_filtered_total{filter="stock"}')
+
+
+async def test_what_the_caller_says_of_the_moment_is_checked_and_counts(
+    shop_config: DictConfig,
+) -> None:
+    async with running(shop_config) as session:
+        german = await ask(session, "/recommend?user_id=u4&n=3&region=de")
+        assert items(german) == ["i06", "i08", "i10"]
+        again = await ask(session, "/recommend?user_id=u4&n=3&region=de")
+        assert (again["source"], items(again)) == ("cache", items(german))
+        assert items(await ask(session, "/recommend?user_id=u4&n=3")) == ["i06", "i07", "i08"]
+        body = {"requests": [{"user_id": "u4", "n": 1, "context": {"region": "xx"}}]}
+        (nowhere,) = (await ask(session, "/v1/recommendations", body))["answers"]
+        assert nowhere["items"] == []
+        response = await session.get("/recommend?user_id=u4&age=old")
+        assert response.status_code == 422
+        assert "age is 'old'" in response.json()["detail"]
+        response = await session.post(
+            "/v1/recommendations", json={"requests": [{"user_id": "u4", "context": 7}]}
+        )
+        assert response.status_code == 422
+
+
+async def test_a_filter_that_removes_everything_leaves_a_marked_empty_list(
+    shop_config: DictConfig,
+) -> None:
+    async with running(shop_config) as session:
+        answer = await ask(session, "/recommend?user_id=u4&region=atlantis")
+        assert (answer["items"], answer["reason"]) == ([], "all_filtered")
+        assert await metric(session, 'fallbacks_total{reason="all_filtered"} 1.0')
+
+
+async def test_a_rule_that_may_give_way_does_and_says_so(shop_config: DictConfig) -> None:
+    shop_config.recommendations.filters.region.relax = True
+    async with running(shop_config) as session:
+        answer = await ask(session, "/recommend?user_id=u4&n=2&region=atlantis")
+    assert items(answer) == ["i06", "i07"]
+    assert skipped(answer) == [("filters.region", "would_leave_nothing")]
+
+
+async def test_filters_that_leave_too_little_are_filled_up_from_the_popular(
+    shop_config: DictConfig,
+) -> None:
+    shop_config.recommendations.filters.cheap = {
+        "_target_": "serving.gateway.recommendations.filters.rule.Rule",
+        "item": "item_content:price", "test": "below", "value": 8,
+    }  # fmt: skip
+    shop_config.recommendations.candidates.popular.k = 1
+    async with running(shop_config) as session:
+        answer = await ask(session, "/recommend?user_id=u4&n=6")
+    assert set(items(answer)) == {"i00", "i01", "i02", "i03", "i06", "i07"}
+
+
+async def test_stock_that_runs_out_is_seen_before_a_kept_list_ends(
+    shop_config: DictConfig,
+) -> None:
+    async with running(shop_config) as session:
+        first = await ask(session, "/recommend?user_id=u4&n=3")
+        memory = session.app.state.gateway.features.memory  # type: ignore[attr-defined]
+        (table,) = memory._tables.values()
+        stock, _ = table.columns["item_availability:stock"]
+        stock[table.place["i06"]] = 0
+        second = await ask(session, "/recommend?user_id=u4&n=3")
+    assert items(first)[0] == "i06"
+    assert (second["source"], items(second)) == ("cache", ["i07", "i08", "i10"])
+
+
+async def test_without_the_model_its_neighbours_answer(
+    shop_config: DictConfig, upstream: Upstream
+) -> None:
+    upstream.mood = "broken"
+    async with running(shop_config) as session:
+        answer = await ask(session, "/recommend?user_id=u4&n=3")
+        assert items(answer) == ["i06", "i07", "i08"]
+        assert (answer["source"], answer["reason"]) == ("neighbours", "model_unavailable")
+        assert skipped(answer) == [("candidates.sequential", "model_unavailable")]
+        line = 'skipped_total{reason="model_unavailable",stage="candidates.sequential"} 1.0'
+        assert await metric(session, line)
+
+
+async def test_a_slow_source_is_left_behind_at_its_own_deadline(
+    shop_config: DictConfig, upstream: Upstream
+) -> None:
+    shop_config.recommendations.deadlines_ms.candidates = 300
+    upstream.mood = "slow"
+    async with running(shop_config) as session:
+        answer = await asyncio.wait_for(ask(session, "/recommend?user_id=u4&n=3"), 4)
+    assert (answer["source"], answer["reason"]) == ("neighbours", "deadline")
+    assert skipped(answer) == [("candidates.sequential", "deadline")]
+
+
+async def test_a_part_that_breaks_costs_its_own_share_only(
+    shop_config: DictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(shop_config) as session:
+        pipeline = session.app.state.gateway.recommendations.pipeline  # type: ignore[attr-defined]
+
+        def breaks(*_: Any, **__: Any) -> Any:
+            raise ZeroDivisionError("a defect")
+
+        monkeypatch.setattr(pipeline.diversity, "arrange", breaks)
+        monkeypatch.setattr(pipeline.exploration, "choose", breaks)
+        monkeypatch.setattr(pipeline.reasons, "explain", breaks)
+        monkeypatch.setattr(pipeline.filters["stock"], "keep", breaks)
+        answer = await ask(session, "/recommend?user_id=u4&n=2")
+    assert items(answer) == ["i06", "i07"]
+    stages = ["filters.stock", "diversity", "exploration", "reasons"]
+    assert [s for s, r in skipped(answer) if r == "failed"] == stages
+    assert answer["items"][0]["reasons"] == []
+
+
+async def test_a_ranker_orders_the_candidates_of_all_sources(
+    shop_config: DictConfig, ranker: Path, upstream: Upstream
+) -> None:
+    shop_config.artifacts.ranker = str(ranker)
+    async with running(shop_config) as session:
+        answer = await ask(session, "/recommend?user_id=u1&n=4")
+        assert items(answer) == ["i00", "i03", "i04", "i05"], "the lowest numbers, seen ones out"
+        (asked,) = upstream.ranked
+        assert asked["user"] == {"user_id": "u1", "item_ids": ["i01", "i02"], "age": 30}
+        at = asked["items"]["item_id"].index("i07")
+        assert asked["items"]["price"][at] == 7.0
+        models = (await ask(session, "/health/ready"))["models"]
+        assert models["ranker"] == {"state": "ok", "version": "20260102-000000-000"}
+
+
+async def test_without_the_ranker_the_blend_is_the_order(
+    shop_config: DictConfig, ranker: Path, upstream: Upstream
+) -> None:
+    shop_config.artifacts.ranker = str(ranker)
+    upstream.moods["ranker"] = "broken"
+    async with running(shop_config) as session:
+        answer = await ask(session, "/recommend?user_id=u4&n=3")
+        assert items(answer) == ["i06", "i07", "i08"]
+        assert (answer["source"], answer["reason"]) == ("model", None)
+        assert skipped(answer) == [("ranker", "model_unavailable")]
+        upstream.moods["ranker"] = "well"
+        again = await ask(session, "/recommend?user_id=u4&n=3")
+        assert (again["source"], again["skipped"]) == ("model", []), "half an answer is not kept"
+    upstream.scores = lambda items: [float(len(items))]
+    async with running(shop_config) as session:
+        short = await ask(session, "/recommend?user_id=u4&n=3")
+    assert skipped(short) == [("ranker", "failed")]
+
+
+def test_a_ranker_of_features_that_the_store_lacks_is_refused_at_the_start(
+    shop_config: DictConfig, tmp_path: Path
+) -> None:
+    lost = {"name": "colour", "side": "item", "feature": "item_content:colour"}
+    shop_config.artifacts.ranker = str(make_ranker(tmp_path / "lost", [*FIELDS, lost]))
+    with pytest.raises(UnknownNameError, match="no feature of item_content 'colour'") as refused:
+        GatewayState(shop_config)
+    assert refused.value.exit_code == 66
+
+
+async def test_new_items_are_proposed_from_the_catalogs_youngest(
+    shop_config: DictConfig,
+) -> None:
+    own = shop_config.recommendations
+    own.candidates.new.max_age_days = 53.5
+    own.weights.user = {"new": 1.0}
+    async with running(shop_config) as session:
+        answer = await ask(session, "/recommend?user_id=nobody&n=3&age=30")
+    assert items(answer)[:2] == ["i48", "i47"], "i49 is out of stock"
+    assert answer["items"][0]["reasons"][0]["kind"] == "new"
+    assert answer["source"] == "new"
+
+
+async def test_exploration_is_logged_with_its_propensities(shop_config: DictConfig) -> None:
+    shop_config.recommendations.exploration = OmegaConf.load(
+        "configs/gateway/recommendations/exploration/epsilon.yaml"
+    )
+    shop_config.recommendations.exploration.epsilon = 0.5
+    async with running(shop_config) as session:
+        answers = [await ask(session, "/recommend?user_id=u4&n=3") for _ in range(30)]
+        await session.app.state.gateway.log.flush()  # type: ignore[attr-defined]
+    (file,) = Path(shop_config.prediction_log.folder).glob("date=*/part-*.parquet")
+    rows = pq.read_table(file).to_pylist()
+    assert len({tuple(items(a)) for a in answers}) > 1, "also of one kept ranking"
+    assert {r["policy"] for r in rows} == {"epsilon-0.5"}
+    for row, answer in zip(rows, answers, strict=True):
+        assert row["items"] == items(answer)
+        best = 0.5 + 0.5 / 10
+        expected = best if row["items"][0] == "i06" else 0.5 / 10
+        assert row["propensity"][0] == pytest.approx(expected)
+
+
+async def test_a_greedy_answer_is_logged_as_certain_with_what_it_lacks(
+    shop_config: DictConfig, upstream: Upstream
+) -> None:
+    upstream.mood = "broken"
+    async with running(shop_config) as session:
+        await ask(session, "/recommend?user_id=u4&n=2")
+        await session.app.state.gateway.log.flush()  # type: ignore[attr-defined]
+    (file,) = Path(shop_config.prediction_log.folder).glob("date=*/part-*.parquet")
+    (row,) = pq.read_table(file).to_pylist()
+    assert (row["policy"], row["propensity"]) == ("greedy", [1.0, 1.0])
+    assert row["skipped"] == ["candidates.sequential: model_unavailable"]
+
+
+async def test_a_part_without_its_needs_is_left_out_and_named_in_the_log(
+    shop_config: DictConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop_config.recommendations.filters.weight = {
+        "_target_": "serving.gateway.recommendations.filters.rule.Rule",
+        "item": "item_content:weight", "test": "below", "value": 8,
+    }  # fmt: skip
+    with caplog.at_level("INFO"):
+        async with running(shop_config) as session:
+            assert (await ask(session, "/recommend?user_id=u4&n=1"))["source"] == "model"
+    assert (
+        "go without filters.weight: the feature store has no 'item_content:weight'" in caplog.text
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"test": "like"}, "test is 'like'"),
+        ({"value": None}, "exactly one of value, user and context"),
+        ({"context": "age"}, "exactly one of value, user and context"),
+        ({"missing": "ask"}, "missing is 'ask'"),
+    ],
+)
+def test_a_rule_that_says_nothing_is_refused_at_the_start(
+    shop_config: DictConfig, change: dict[str, Any], words: str
+) -> None:
+    shop_config.recommendations.filters.stock.update(change)
+    with pytest.raises(Exception, match=words):
+        GatewayState(shop_config)
