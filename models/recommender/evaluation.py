@@ -19,7 +19,7 @@ from torch import Tensor
 from models.recommender.histories import Histories
 from models.recommender.interactions import DataError, Interactions, Ints
 
-Scorer = Callable[[Tensor], Tensor]  # left-padded history [B, T] → scores [B, V + 1]
+Scorer = Callable[..., Tensor]  # left-padded history [B, T] → scores [B, V + 1]
 
 
 class Lens(Protocol):
@@ -80,6 +80,26 @@ class RankingTask:
             data.n_items,
         )
 
+    @classmethod
+    def of_users(cls, data: Interactions, known: np.ndarray, held_out: np.ndarray) -> RankingTask:
+        """Ask for each held-out interaction what all that is known of its user says.
+
+        Where the split is random, what is known may be younger than what is asked for: nobody
+        claims to foretell it.
+
+        Raises:
+            DataError: no question is left.
+        """
+        rows = np.flatnonzero(held_out)
+        pair = data.user * (data.n_items + 1) + data.item
+        histories = Histories.of_users(data, known)
+        some = (histories.lengths > 0).numpy()[data.user[rows]]
+        rows = rows[some & ~np.isin(pair[rows], pair[known])]
+        if not len(rows):
+            raise DataError("no user has both a known and another held-out item: nothing to rank")
+        users = torch.from_numpy(data.user[rows])
+        return cls(histories.take(users), torch.from_numpy(data.item[rows]), users, data.n_items)
+
     def to(self, device: torch.device) -> RankingTask:
         return RankingTask(
             self.histories.to(device),
@@ -113,6 +133,7 @@ def evaluate(
     ks: Sequence[int] = (1, 5, 10, 20),
     batch_size: int = 512,
     lenses: Sequence[Lens] = (),
+    with_rows: bool = False,
 ) -> dict[str, float]:
     """Rank the target of every question among all items but those in its history.
 
@@ -121,13 +142,16 @@ def evaluate(
 
     Args:
         lenses: fitted; they see every list, and their metrics join the others.
+        with_rows: the scorer also gets which questions it is asked, [B]: models that know their
+            users need no history.
     """
     ranks = []
     shown = torch.zeros(len(ks), task.n_items + 1, dtype=torch.bool, device=task.targets.device)
     order = torch.argsort(task.histories.lengths)  # equal lengths together: little padding
     for rows in order.split(batch_size):
         seen = task.histories.take(rows)
-        scores = scorer(seen.recent(max_length).pad("left")).float()
+        history = seen.recent(max_length).pad("left")
+        scores = (scorer(history, rows) if with_rows else scorer(history)).float()
         targets = task.targets[rows, None]
         target_scores = scores.gather(1, targets)
         scores.scatter_(1, seen.pad("left"), -torch.inf)
