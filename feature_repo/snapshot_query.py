@@ -19,6 +19,7 @@ from feature_repo.computation import computations
 from feature_repo.metadata import connect
 from feature_repo.registry import versions
 from feature_repo.registry.apply import unknown
+from feature_repo.registry.contract import entry
 from feature_repo.registry.definition import ON_DEMAND, SERVICE, VIEW, feature_types
 from feature_repo.registry.versions import Revision
 from feature_repo.store import StoreError
@@ -134,9 +135,7 @@ def source_versions(
     return {
         name: {
             "kind": revision.kind,
-            "version": revision.version,
-            "revision": revision.revision,
-            "schema": revision.schema_hash,
+            **entry(revision.version, revision.revision, revision.schema_hash, revision.definition),
             "code": revision.code_hash,
             "ttl_s": revision.definition.get("ttl_s"),
             **(_data(folder, name, last.date()) if revision.kind == VIEW else {}),

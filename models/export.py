@@ -41,12 +41,14 @@ def export_onnx(
     dynamic: Mapping[str, Mapping[int, str]],
     outputs: Sequence[str],
     path: Path,
+    variadic: bool = False,
 ) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """Write `module` as one ONNX file and describe its inputs and outputs.
 
     Args:
         example: inputs by name; every dynamic axis at least 2 long, or it is taken as fixed.
         dynamic: for each input, axis → name; axes of one name have one size.
+        variadic: `forward` takes its inputs as `*inputs`.
     """
     axes = {name: torch.export.Dim(name) for d in dynamic.values() for name in d.values()}
     shapes = tuple({i: axes[n] for i, n in dynamic[name].items()} for name in example)
@@ -58,7 +60,7 @@ def export_onnx(
             tuple(example.values()),
             input_names=list(example),
             output_names=list(outputs),
-            dynamic_shapes=shapes,
+            dynamic_shapes=(shapes,) if variadic else shapes,
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
@@ -67,7 +69,7 @@ def export_onnx(
     program.save(str(path), external_data=False)
     onnx.checker.check_model(str(path))
     graph = onnx.load(str(path), load_external_data=False).graph
-    return _describe(graph.input), _describe(graph.output)
+    return describe(graph.input), describe(graph.output)
 
 
 def session(path: Path, threads: int = 0) -> onnxruntime.InferenceSession:
@@ -137,7 +139,8 @@ def _same_order(
         )
 
 
-def _describe(values: Sequence[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
+def describe(values: Sequence[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
+    """Inputs or outputs of a graph as a signature names them."""
     described = []
     for value in values:
         kind = value.type.tensor_type

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from models.recommender.interactions import DataError, Interactions
+from models.recommender.interactions import DataError, Interactions, Ints
 
 Mask = npt.NDArray[np.bool_]
 
@@ -20,6 +21,13 @@ class Split:
     train: Mask
     validation: Mask
     test: Mask
+
+
+class Timed(Protocol):
+    """Rows of any kind that have moments."""
+
+    @property
+    def timestamp(self) -> Ints: ...
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,7 @@ class GlobalTime:
     validation_from: float | str = 0.8
     test_from: float | str = 0.9
 
-    def split(self, data: Interactions) -> Split:
+    def split(self, data: Timed) -> Split:
         first, second = (self._moment(data, m) for m in (self.validation_from, self.test_from))
         if not first < second:
             raise DataError(
@@ -75,7 +83,7 @@ class GlobalTime:
         return Split(train, ~(train | test), test)
 
     @staticmethod
-    def _moment(data: Interactions, moment: float | str) -> int:
+    def _moment(data: Timed, moment: float | str) -> int:
         if isinstance(moment, str):
             time = datetime.fromisoformat(moment)
             time = time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -1,0 +1,1 @@
+"""Cheap models that a deep ranker must beat on the same rows."""

@@ -1,0 +1,1 @@
+"""Networks over dense numbers and embedding bags."""

@@ -1,0 +1,129 @@
+"""The ranker: how likely a user answers an item positively, learned from rows with labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.recommender.interactions import DataError
+from models.recommender.ranking.examples import Batch, Examples
+from models.recommender.ranking.metrics import measured
+from models.recommender.ranking.nets.net import RankingNet
+from models.recommender.ranking.shape import Shape
+
+
+class Ranker(pl.LightningModule):
+    """Train a network on binary cross-entropy, and validate by AUC and log-loss.
+
+    Args:
+        net: called with `shape`, makes the network (`_partial_: true` in the config).
+        optimizer: called with parameter groups.
+        scheduler: called with the optimizer and `total_steps`; None for a constant rate.
+        weight_decay: of the perceptrons' matrices; never of biases.
+        embedding_decay: of the embeddings, where `optimizer` has them.
+    """
+
+    def __init__(
+        self,
+        net: Callable[..., RankingNet],
+        shape: Shape,
+        optimizer: Callable[..., torch.optim.Optimizer],
+        scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler] | None = None,
+        weight_decay: float = 0.0,
+        embedding_decay: float = 0.0,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        self.net: RankingNet = net(shape=shape)
+        self.make_optimizer = optimizer
+        self.make_scheduler = scheduler
+        self.weight_decay = weight_decay
+        self.embedding_decay = embedding_decay
+        self.compiled = compile
+        self._seen: list[tuple[Tensor, Tensor]] = []
+
+    def setup(self, stage: str) -> None:
+        if self.compiled and stage == "fit":
+            self.net.compile(dynamic=True)
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        logits = self.net(batch.dense, batch.bags)
+        loss = F.binary_cross_entropy_with_logits(logits, batch.label)
+        self.log(
+            "train_loss", loss, prog_bar=True, on_step=True, on_epoch=True,
+            batch_size=len(batch.label),
+        )  # fmt: skip
+        return loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        logits = self.net(batch.dense, batch.bags)
+        self._seen.append((batch.label, logits.float()))
+
+    def on_validation_epoch_end(self) -> None:
+        label, logits = (torch.cat(part) for part in zip(*self._seen, strict=True))
+        self._seen.clear()
+        if self.trainer.world_size > 1:  # every rank has as many rows
+            label, logits = (
+                cast(Tensor, self.all_gather(part)).flatten() for part in (label, logits)
+            )
+        found = measured(label.cpu().numpy(), logits.sigmoid().cpu().numpy())
+        for name, value in found.items():
+            self.log(f"val_{name}", value, prog_bar=name == "auroc", rank_zero_only=False)
+
+    @torch.no_grad()
+    def probabilities(self, examples: Examples, batch_size: int = 8192) -> Tensor:
+        """[N] answers, in order, on the model's device."""
+        self.net.eval()
+        device = next(self.net.parameters()).device
+        rows = torch.arange(len(examples))
+        parts = []
+        for part in rows.split(batch_size):
+            batch = examples.take(part)
+            logits = self.net(batch.dense.to(device), batch.bags.to(device))
+            parts.append(logits.float().sigmoid().cpu())
+        return torch.cat(parts) if parts else torch.zeros(0)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.make_optimizer(self._groups())
+        if self.make_scheduler is None:
+            return optimizer
+        estimated = self.trainer.estimated_stepping_batches
+        if math.isinf(estimated) or estimated < 0:
+            raise DataError(
+                "nobody knows how many steps a stream has: give trainer.max_steps=…, or "
+                "scheduler=constant"
+            )
+        steps = int(estimated)
+        scheduler = self.make_scheduler(optimizer, total_steps=steps)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def _groups(self) -> list[dict[str, Any]]:
+        embeddings = list(self.net.embeddings.parameters())
+        own = {id(p) for p in embeddings}
+        rest = [p for p in self.net.parameters() if id(p) not in own]
+        groups: list[dict[str, Any]] = [
+            {"params": embeddings, "weight_decay": self.embedding_decay},
+            {"params": [p for p in rest if p.ndim > 1], "weight_decay": self.weight_decay},
+            {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        return [g for g in groups if g["params"]]
+
+
+def network(model: nn.Module) -> RankingNet:
+    """The network of a trained ranker.
+
+    Raises:
+        TypeError: the model is another one.
+    """
+    if not isinstance(model, Ranker):
+        raise TypeError(f"a {type(model).__name__} is no ranker")
+    return model.net

@@ -1,0 +1,50 @@
+"""What a ranker learns from: impressions with features as of each showing.
+
+`python scripts/impressions.py output=data/impressions/spring` reads the warehouse's events, joins
+the features of a service point-in-time, and keeps a snapshot that `scripts/features.py verify`
+can check; then `python scripts/train.py experiment=recommender/dlrm data.path=…` trains on it.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from feature_repo.registry.author import author
+from feature_repo.snapshot_query import Query
+from feature_repo.snapshots import take
+from feature_repo.store import open_store
+from pipelines.impressions import Impressions
+from scripts.entrypoint import entrypoint
+
+log = logging.getLogger(__name__)
+
+
+def collect(cfg: DictConfig) -> dict[str, Any]:
+    """Read impressions, join their features, keep a snapshot; returns its manifest."""
+    folder, goal = Path(cfg.paths.features).resolve(), Path(cfg.output)
+    store = open_store(folder)
+    query = Query.of(
+        folder, service=cfg.service, refs=None, full_names=False, known_only=cfg.known_only
+    )
+    impressions: Impressions = instantiate(cfg.impressions)
+    rows = impressions.read()
+    entities = Path(cfg.output_dir) / "impressions.parquet"
+    entities.parent.mkdir(parents=True, exist_ok=True)
+    rows.write_parquet(entities)
+    share = rows["label"].mean()
+    log.info("%d impressions, %.1f%% positive", len(rows), 100 * float(share or 0))  # type: ignore[arg-type]
+    return take(store, folder, goal.name, entities, goal, query, author(cfg.by, cfg.why))
+
+
+@entrypoint("impressions")
+def main(cfg: DictConfig) -> None:
+    """Write one snapshot."""
+    made = collect(cfg)
+    print(f"{cfg.output}: {made['rows']} rows, {len(made['columns'])} columns of {cfg.service}")
+
+
+if __name__ == "__main__":
+    main()

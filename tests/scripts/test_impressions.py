@@ -1,0 +1,50 @@
+"""From events to what a ranker learns from: simulate, materialize, impressions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from feature_repo.registry.contract import require_same
+from feature_repo.services import SERVICES
+from models.recommender.ranking.fields import Fields
+from models.recommender.ranking.readers.snapshot import SnapshotReader
+from scripts.entrypoint import CONFIGS
+from scripts.impressions import collect
+from scripts.materialize import raw_tables
+
+
+def settings(script: str, root: Path, *overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return compose(script, [f"paths.root={root}", f"output_dir={root / script}", *overrides])
+
+
+def test_impressions_have_features_as_of_each_showing(tmp_path: Path) -> None:
+    sizes = ["size=tiny", "size.days=4", "size.users=100", "size.sources=1"]
+    instantiate(settings("simulate", tmp_path, *sizes).simulation).run(lambda *_: None)
+    cfg = settings("materialize", tmp_path)
+    views = {*SERVICES["ranking_v1"]} - {"purchase_context"}  # which is of the request
+    instantiate(cfg.features)(raw_tables(cfg), only=sorted(views))
+    collect(settings("impressions", tmp_path, f"output={tmp_path / 'spring'}"))
+
+    rows = pl.read_parquet(tmp_path / "spring" / "data.parquet")
+    assert 0.1 < rows["label"].mean() < 0.4  # type: ignore[operator]
+    # Nobody's statistics or history hold the day that is not over yet.
+    first = rows.filter(pl.col("shown_at").dt.date() == rows["shown_at"].dt.date().min())
+    assert first["views_30d"].null_count() == len(first)
+    later = rows.filter(pl.col("shown_at").dt.date() == rows["shown_at"].dt.date().max())
+    assert later["views_30d"].null_count() < 0.5 * len(later)
+    assert later["price_to_usual"].null_count() < len(later)
+
+    made = SnapshotReader(tmp_path / "spring", time="shown_at").read()
+    assert made.service == "ranking_v1"
+    train = settings("train", tmp_path, "experiment=recommender/dlrm", "data.path=x")
+    made.require(Fields.of(train.data.fields))
+    assert made.features["user_statistics"]["features"]["views_7d"] == "Int64"
+    assert made.features["item_content"]["key"] == "item_id"
+    store = tmp_path / "data" / "features"
+    assert require_same("ranker", made.features, store, "ranking_v1") == []
