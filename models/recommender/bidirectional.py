@@ -42,8 +42,8 @@ class BidirectionalTransformer(Transformer):
     def vectors(self, history: Tensor) -> Tensor:
         """Item vectors, and the learned one of the mask."""
         hidden = (history == MASK).unsqueeze(-1)
-        known = cast(Tensor, self.items(history.clamp(min=0)))
-        return torch.where(hidden, self.mask, known) * self.scale
+        vectors = torch.where(hidden, self.mask, self.items(history.clamp(min=0)))
+        return vectors * self.scale
 
     def forward(self, history: Tensor) -> Tensor:
         """Right-padded history [B, T ≤ max_length + 1] with masks → hidden states [B, T, D]."""

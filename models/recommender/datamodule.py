@@ -165,10 +165,10 @@ class InteractionsDataModule(lightning.LightningDataModule):
 
     def _epoch(self) -> int:
         """Which order of batches is due; overfitting wants the same batches again."""
-        trainer = self.trainer
-        if trainer is None or getattr(trainer, "overfit_batches", 0):
+        trainer: Any = self.trainer
+        if trainer is None or trainer.overfit_batches:
             return 0
-        return trainer.current_epoch
+        return int(trainer.current_epoch)
 
     def _excluded_users(self) -> np.ndarray | None:
         path = self.exclude_from_metrics or getattr(self.reader, "exclude_from_metrics", None)

@@ -33,7 +33,7 @@ class HistoryNet(nn.Module, ABC):
         self.items = nn.Embedding(n_items + 1, dim, padding_idx=0)
         self.dropout = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(dim)
-        self.scale = dim**0.5
+        self.scale: float = dim**0.5
 
     @abstractmethod
     def forward(self, history: Tensor) -> Tensor:

@@ -13,24 +13,30 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-_KEYS = ("source", "timestamp")
 _MOMENT = pl.Datetime("us", "UTC")
 
 
 def telemetry_rows(batches: Iterable[pa.RecordBatch]) -> pl.DataFrame:
     """Rows of the table, of a journal's batches (`journal.Record.batch`)."""
     empty = pl.DataFrame(schema={"source": pl.String, "timestamp": _MOMENT})
-    parts = [_rows(batch) for batch in batches if len(batch)]
+    alike: dict[tuple[str, ...], list[pa.RecordBatch]] = {}
+    for batch in batches:
+        if len(batch):
+            fields = json.loads(batch.schema.metadata[b"record"])["fields"]
+            alike.setdefault(tuple(fields), []).append(batch)
+    parts = [_rows(fields, some) for fields, some in alike.items()]
     return pl.concat([empty, *parts], how="diagonal")
 
 
-def _rows(batch: pa.RecordBatch) -> pl.DataFrame:
-    fields = json.loads(batch.schema.metadata[b"record"])["fields"]
-    values = np.asarray(batch.column("values").flatten()).reshape(len(batch), len(fields))
-    keys = pl.DataFrame(pa.Table.from_batches([batch.select(list(_KEYS))]))
-    keys = keys.cast({"source": pl.String, "timestamp": _MOMENT})
-    columns = [
-        pl.Series(name, values[:, place].astype(np.float64)).fill_nan(None)
-        for place, name in enumerate(fields)
-    ]
-    return keys.with_columns(columns)
+def _rows(fields: tuple[str, ...], batches: list[pa.RecordBatch]) -> pl.DataFrame:
+    """All at once: a frame for each batch would cost more than the rest of landing."""
+    source = pa.chunked_array([batch.column("source") for batch in batches])
+    moment = np.concatenate([batch.column("timestamp").view(pa.int64()) for batch in batches])
+    flat = np.concatenate([batch.column("values").flatten() for batch in batches])
+    # Field by field in memory, as columns are.
+    values = np.ascontiguousarray(flat.reshape(-1, len(fields)).T, dtype=np.float64)
+    columns = {
+        "source": pl.Series(source).cast(pl.String),
+        "timestamp": pl.Series(moment).cast(_MOMENT),
+    }
+    return pl.DataFrame(columns | dict(zip(fields, values, strict=True)), nan_to_null=True)
