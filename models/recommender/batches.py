@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from models.recommender.histories import Histories
+
+
+def due_epoch(trainer: Any) -> int:
+    """Which order of batches is due: the trainer's epoch, also after a resume.
+
+    Lightning tells samplers the epoch, and never an iterable data set, so that those ask it here.
+    Overfitting wants the same batches again.
+    """
+    return 0 if trainer is None or trainer.overfit_batches else int(trainer.current_epoch)
 
 
 class RunBatches(IterableDataset[Tensor]):
@@ -19,9 +29,7 @@ class RunBatches(IterableDataset[Tensor]):
     random. Under distributed training each rank takes every n-th batch of the same order.
 
     Args:
-        epoch: asked when a pass begins; the order depends on it, so that a resumed run goes on
-            with the order of the epoch it is in. (Lightning tells samplers the epoch, and never
-            an iterable data set.)
+        epoch: asked when a pass begins; the order depends on it: see `due_epoch`.
     """
 
     def __init__(

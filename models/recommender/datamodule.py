@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from models.recommender.batches import RunBatches
+from models.recommender.batches import RunBatches, due_epoch
 from models.recommender.evaluation import RankingTask
 from models.recommender.histories import Histories
 from models.recommender.interactions import Interactions
@@ -155,20 +155,13 @@ class InteractionsDataModule(lightning.LightningDataModule):
             self.seed,
             rank=trainer.global_rank if trainer else 0,
             world=trainer.world_size if trainer else 1,
-            epoch=self._epoch,
+            epoch=lambda: due_epoch(self.trainer),
         )
         return DataLoader(batches, batch_size=None)
 
     def val_dataloader(self) -> DataLoader[Tensor]:
         """One empty batch: the model ranks its whole task when the epoch ends."""
         return DataLoader([torch.zeros(1)], batch_size=None)  # type: ignore[arg-type]
-
-    def _epoch(self) -> int:
-        """Which order of batches is due; overfitting wants the same batches again."""
-        trainer: Any = self.trainer
-        if trainer is None or trainer.overfit_batches:
-            return 0
-        return int(trainer.current_epoch)
 
     def _excluded_users(self) -> np.ndarray | None:
         path = self.exclude_from_metrics or getattr(self.reader, "exclude_from_metrics", None)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import polars as pl
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from models.recommender.batches import due_epoch
 from models.recommender.interactions import DataError
 from models.recommender.ranking.encoding import Encoding
 from models.recommender.ranking.examples import Batch, Examples
@@ -42,6 +43,8 @@ class RowBatches(IterableDataset[Batch]):
 
     Args:
         batch_size: rows a step, of all ranks together.
+        seed: of the order; None keeps the rows in order.
+        epoch: asked when a pass begins; the order depends on it.
     """
 
     def __init__(
@@ -51,25 +54,22 @@ class RowBatches(IterableDataset[Batch]):
         seed: int | None,
         rank: int = 0,
         world: int = 1,
+        epoch: Callable[[], int] = lambda: 0,
     ) -> None:
         self.examples = examples
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
         self.world = world
-        self.epoch = 0
+        self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self._bounds())
 
-    def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before each epoch, also after a resume: order depends on it."""
-        self.epoch = epoch
-
     def __iter__(self) -> Iterator[Batch]:
         order = torch.arange(len(self.examples))
         if self.seed is not None:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch())
             order = torch.randperm(len(order), generator=generator)
         for start, end in self._bounds():
             yield self.examples.take(order[start + self.rank : end : self.world])
@@ -192,6 +192,7 @@ class RankingDataModule(lightning.LightningDataModule):
             seed,
             rank=trainer.global_rank if trainer else 0,
             world=trainer.world_size if trainer else 1,
+            epoch=lambda: due_epoch(self.trainer),
         )
         return DataLoader(batches, batch_size=None)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -47,6 +47,7 @@ class BlockBatches(IterableDataset[Batch]):
 
     Args:
         batch_size: rows a step, of all processes together.
+        epoch: asked when a pass begins; the order depends on it.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class BlockBatches(IterableDataset[Batch]):
         seed: int,
         rank: int = 0,
         world: int = 1,
+        epoch: Callable[[], int] = lambda: 0,
     ) -> None:
         if batch_size % world:
             raise DataError(f"batch_size {batch_size} cannot be shared by {world} processes")
@@ -66,15 +68,12 @@ class BlockBatches(IterableDataset[Batch]):
         self.seed = seed
         self.rank = rank
         self.world = world
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before each epoch, also after a resume: order depends on it."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[Batch]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        first = self.rank == 0 and self.epoch == 0
+        epoch = self.epoch()
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        first = self.rank == 0 and epoch == 0
         rest: list[Examples] = []
         for frame in self.reader.blocks("train", tell=first):
             if frame.is_empty():
@@ -116,6 +115,23 @@ class StreamedRankingDataModule(lightning.LightningDataModule):
         self.seed = seed
         self.path = path
         self._ready = False
+        self._passes = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: how many passes have begun."""
+        return {"passes": self._passes}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._passes = int(state_dict["passes"])
+
+    def _begin_pass(self) -> int:
+        """The number of the pass that begins.
+
+        Counted here: of a loader without a length Lightning takes the first batch before it has
+        found out in which epoch a resumed run is.
+        """
+        self._passes += 1
+        return self._passes - 1
 
     def prepare(self) -> None:
         """Fit to the first training rows, and keep some rows to evaluate on."""
@@ -185,7 +201,13 @@ class StreamedRankingDataModule(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         rank, world = self._place()
         batches = BlockBatches(
-            self.reader, self.encoding, self.batch_size, self.seed, rank=rank, world=world
+            self.reader,
+            self.encoding,
+            self.batch_size,
+            self.seed,
+            rank=rank,
+            world=world,
+            epoch=self._begin_pass,
         )
         return DataLoader(batches, batch_size=None)
 
