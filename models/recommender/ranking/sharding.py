@@ -209,6 +209,11 @@ class ShardedStrategy(ModelParallelStrategy):
         for n, optimizer in enumerate(plain):
             optimizer.load_state_dict(states[f"optimizer_{n}"])
         kept: dict[str, Any] = torch.load(path / META, map_location="cpu", weights_only=False)
+        for schedule in kept.get("lr_schedulers", ()):
+            # Rates of each group: processes differ in how many parts of tables they hold.
+            schedule.pop("base_lrs", None)
+            schedule.pop("_last_lr", None)
+            schedule["lr_lambdas"] = []
         return kept
 
     def _determine_device_ids(self) -> list[int]:
