@@ -13,7 +13,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -132,8 +132,11 @@ def load_best(trainer: pl.Trainer, model: pl.LightningModule) -> dict[str, float
         log.info("no checkpoint was kept; the last weights are evaluated")
         shown = trainer.callback_metrics.items()
         return {name: float(value) for name, value in shown if name.startswith("val_")}
-    state = torch.load(best, map_location=model.device, weights_only=False)
-    model.load_state_dict(state["state_dict"])
+    if Path(best).is_dir():  # of several processes; the model knows how to read it whole
+        cast(Any, model).load_shards(Path(best))
+    else:
+        state = torch.load(best, map_location=model.device, weights_only=False)
+        model.load_state_dict(state["state_dict"])
     score = float(keeper.best_model_score)
     log.info("best checkpoint: %s (%s %.4f)", best, keeper.monitor, score)
     return {keeper.monitor: score}
@@ -144,7 +147,7 @@ def _checkpoint(cfg: DictConfig, output: Path) -> str | None:
     if cfg.resume in (None, False):
         return None
     path = output / "checkpoints" / "last.ckpt" if cfg.resume is True else Path(cfg.resume)
-    if not path.is_file():
+    if not path.exists():
         raise ResumeError(
             f"resume={cfg.resume}: no checkpoint at {path}; give the output_dir of an interrupted "
             "run, or the path of a .ckpt file"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -40,13 +42,31 @@ class Ranker(pl.LightningModule):
         compile: bool = False,
     ) -> None:
         super().__init__()
-        self.net: RankingNet = net(shape=shape)
+        self.make_net = partial(net, shape=shape)
+        self.net: RankingNet = self.make_net()
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.weight_decay = weight_decay
         self.embedding_decay = embedding_decay
         self.compiled = compile
         self._seen: list[tuple[Tensor, Tensor]] = []
+
+    def configure_model(self) -> None:
+        """Under `trainer=sharded`, spread the tables over the processes."""
+        shard = getattr(self.trainer.strategy, "shard", None)
+        if shard is not None and isinstance(self.net, RankingNet):
+            self.net = shard(self.net)
+
+    def load_shards(self, path: Path) -> None:
+        """Take whole weights from a sharded checkpoint, for evaluation and export.
+
+        Raises:
+            ShardsError: a file of the checkpoint is missing.
+        """
+        from models.recommender.ranking.sharding import read_whole
+
+        self.net = self.make_net()
+        read_whole(path, self.net)
 
     def setup(self, stage: str) -> None:
         if self.compiled and stage == "fit":
@@ -90,7 +110,11 @@ class Ranker(pl.LightningModule):
         return torch.cat(parts) if parts else torch.zeros(0)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(self._groups())
+        combined = getattr(self.trainer.strategy, "optimizer", None)
+        if combined is None:
+            optimizer = self.make_optimizer(self._groups(self.net))
+        else:  # the strategy's own optimizer has the tables
+            optimizer = combined(lambda rest: self.make_optimizer(self._decayed(rest.values())))
         if self.make_scheduler is None:
             return optimizer
         estimated = self.trainer.estimated_stepping_batches
@@ -106,24 +130,16 @@ class Ranker(pl.LightningModule):
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
 
-    def _groups(self) -> list[dict[str, Any]]:
-        embeddings = list(self.net.embeddings.parameters())
+    def _groups(self, net: RankingNet) -> list[dict[str, Any]]:
+        embeddings = list(net.embeddings.parameters())
         own = {id(p) for p in embeddings}
-        rest = [p for p in self.net.parameters() if id(p) not in own]
+        tables = {"params": embeddings, "weight_decay": self.embedding_decay}
+        return [tables, *self._decayed(p for p in net.parameters() if id(p) not in own)]
+
+    def _decayed(self, parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
+        every = list(parameters)
         groups: list[dict[str, Any]] = [
-            {"params": embeddings, "weight_decay": self.embedding_decay},
-            {"params": [p for p in rest if p.ndim > 1], "weight_decay": self.weight_decay},
-            {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": [p for p in every if p.ndim > 1], "weight_decay": self.weight_decay},
+            {"params": [p for p in every if p.ndim <= 1], "weight_decay": 0.0},
         ]
         return [g for g in groups if g["params"]]
-
-
-def network(model: nn.Module) -> RankingNet:
-    """The network of a trained ranker.
-
-    Raises:
-        TypeError: the model is another one.
-    """
-    if not isinstance(model, Ranker):
-        raise TypeError(f"a {type(model).__name__} is no ranker")
-    return model.net
