@@ -61,8 +61,8 @@ def pipeline(run: Path, threads: int, batch_size: int) -> Callable[[list[str]], 
     from transformers.modeling_outputs import SequenceClassifierOutput
     from transformers.utils import logging
 
+    from models.pretrained import encoder_folder
     from models.run import Run
-    from models.sentiment.encoder import encoder_folder
 
     logging.set_verbosity(logging.CRITICAL)  # it lists all classes of models but this one
     opened = Run.open(run)

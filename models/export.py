@@ -69,7 +69,7 @@ def export_onnx(
     program.save(str(path), external_data=False)
     onnx.checker.check_model(str(path))
     graph = onnx.load(str(path), load_external_data=False).graph
-    return _describe(graph.input), _describe(graph.output)
+    return describe(graph.input), describe(graph.output)
 
 
 def session(path: Path, threads: int = 0) -> onnxruntime.InferenceSession:
@@ -139,7 +139,8 @@ def _same_order(
         )
 
 
-def _describe(values: Sequence[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
+def describe(values: Sequence[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
+    """Inputs or outputs of a graph as a signature names them."""
     described = []
     for value in values:
         kind = value.type.tensor_type

@@ -7,6 +7,7 @@
 
 import getpass
 import json
+import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -30,7 +31,8 @@ from pipelines.anomalies.store import ANOMALY, connect
 from scripts.commands import CommandError
 from scripts.entrypoint import entrypoint
 
-console = Console(soft_wrap=True)
+# A pipe or a file has no width of its own: a table must not be squeezed into 80 columns there.
+console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 LABELS = ("source", "severity", "field", "kind")
 
 

@@ -103,10 +103,12 @@ def _torchserve(cfg: DictConfig, output: Path, chosen: dict[str, Path]) -> Torch
     models: dict[str, str] = {}
     for use, path in chosen.items():
         task = artifact.load(path).signature.task
-        if task != cfg.models[use].task:
+        wanted = cfg.models[use].task
+        tasks = [wanted] if isinstance(wanted, str) else list(wanted)
+        if task not in tasks:
             raise artifact.ArtifactError(
                 f"{path} is for task {task!r}; models.{use}.artifact must be for "
-                f"{cfg.models[use].task!r}"
+                f"{' or '.join(map(repr, tasks))}"
             )
         # The name is the artifact's own, whatever its folder is called.
         name = archive(path, output / "model_store", settings).stem

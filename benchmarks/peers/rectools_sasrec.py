@@ -32,6 +32,19 @@ class Clock(pl.Callback):
             self.sequences += len(batch["x"])
 
 
+def read(path: Path) -> pd.DataFrame:
+    """Interactions as RecTools wants them, a second apart in the order of the file."""
+    table = np.loadtxt(path, dtype=np.int64)
+    return pd.DataFrame(
+        {
+            Columns.User: table[:, 0],
+            Columns.Item: table[:, 1],
+            Columns.Weight: 1.0,
+            Columns.Datetime: pd.to_datetime(np.arange(len(table)), unit="s"),
+        }
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="`user item` a line")
@@ -46,15 +59,7 @@ def main() -> None:
     parser.add_argument("--warmup", type=int, required=True)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    table = np.loadtxt(args.data, dtype=np.int64)
-    frame = pd.DataFrame(
-        {
-            Columns.User: table[:, 0],
-            Columns.Item: table[:, 1],
-            Columns.Weight: 1.0,
-            Columns.Datetime: pd.to_datetime(np.arange(len(table)), unit="s"),
-        }
-    )
+    frame = read(args.data)
 
     def trainer() -> pl.Trainer:
         return pl.Trainer(

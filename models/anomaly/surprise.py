@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 
 import numpy as np
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.anomaly.telemetry import TelemetryError
+from models.anomaly.unmarked import usual
+
+log = logging.getLogger(__name__)
 
 
 class Surprise(nn.Module):
@@ -24,6 +28,8 @@ class Surprise(nn.Module):
         knots: quantiles kept.
         tail: events from which the tail's rate is taken; a tenth of all, if that is fewer.
         least_spread: a smaller mean excess of the raw score counts as this much.
+        unmarked: largest share of the held-out events that may be incidents which nobody marked,
+            and are left out where they show; see `models.anomaly.unmarked`.
     """
 
     raw: Tensor
@@ -31,11 +37,18 @@ class Surprise(nn.Module):
     below: Tensor
     rate: Tensor
 
-    def __init__(self, knots: int = 64, tail: int = 20, least_spread: float = 1e-4) -> None:
+    def __init__(
+        self,
+        knots: int = 64,
+        tail: int = 20,
+        least_spread: float = 1e-4,
+        unmarked: float = 0.01,
+    ) -> None:
         super().__init__()
         self.knots = knots
         self.tail = tail
         self.least_spread = least_spread
+        self.unmarked = unmarked
         for name in ("raw", "surprise", "below", "rate"):
             self.register_buffer(name, torch.zeros(0))
 
@@ -52,6 +65,10 @@ class Surprise(nn.Module):
                 f"{n} raw scores, {int((~np.isfinite(ordered)).sum())} of them not finite: at "
                 "least one is needed, all finite"
             )
+        ordered = ordered[usual(ordered, self.unmarked)]
+        if len(ordered) < n:
+            log.info("%d of %d held-out events look like unmarked incidents", n - len(ordered), n)
+            n = len(ordered)
         tail = max(1, min(self.tail, n // 10))
         # Ranks from the top, evenly in the logarithm: n … tail, so that the tail is finely drawn.
         ranks = np.unique(np.round(np.geomspace(n, tail, self.knots)).astype(int))[::-1]

@@ -16,8 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from models.anomaly.detector import Detector, Scores
 from models.anomaly.evaluation import alarms, floors, ranking
+from models.anomaly.readers.incidents import labelled
 from models.anomaly.splits import Split
 from models.anomaly.telemetry import ANOMALOUS, Telemetry
+from models.anomaly.unmarked import usual
 from models.report import Report, conditions
 from models.training import prepare_process
 
@@ -46,7 +48,10 @@ def train(cfg: DictConfig, learn: Callable[[Detector, Telemetry], None] = fit) -
     prepare_process(cfg)
 
     split: Split = instantiate(cfg.data.split)(instantiate(cfg.data.reader).read())
-    # Thresholds are set on normal rows that came after those that were learnt from.
+    if cfg.data.get("truth"):
+        split = split._replace(test=labelled(split.test, cfg.data.truth))
+    # Thresholds are set on normal rows that came after those that were learnt from; without what
+    # looks like incidents that nobody marked.
     learnt, held_out = instantiate(cfg.data.hold_out)(split.train)
     counts = len(learnt), len(held_out), len(split.test)
     log.info("%d rows to learn from, %d held out, %d to test on", *counts)
@@ -55,6 +60,7 @@ def train(cfg: DictConfig, learn: Callable[[Detector, Telemetry], None] = fit) -
     learn(detector, learnt)
     fit_seconds = time.perf_counter() - fit_started
     normal_scores = detector.score(held_out).score[held_out.label != ANOMALOUS]
+    normal_scores = normal_scores[usual(normal_scores)]
 
     report = evaluate(cfg, detector, split)
     validation: dict[str, float] = getattr(detector, "validation", {})

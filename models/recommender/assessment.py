@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from models.recommender.datamodule import InteractionsDataModule
-from models.recommender.evaluation import Scorer, evaluate
+from models.recommender.evaluation import Lens, Scorer, evaluate
 from models.recommender.interactions import Interactions
 from models.report import Metrics, Report
 
@@ -36,17 +36,22 @@ class RecommenderAssessment:
         floors: name → floor; a floor of None is left out, and None leaves out all.
         ks: list lengths of the metrics.
         batch_size: histories ranked at once.
+        beyond: name → lens on the lists, the model's and every floor's; None is left out.
     """
 
     floors: Mapping[str, Floor | None] | None
     ks: Sequence[int]
     batch_size: int
+    beyond: Mapping[str, Lens | None] | None = None
 
     def __call__(self, model: nn.Module, data: InteractionsDataModule) -> Report:
         report = Report(model={}, data=data.describe())
+        lenses = [lens for lens in (self.beyond or {}).values() if lens is not None]
+        for lens in lenses:
+            lens.fit(data.interactions, data.train)
         for name, floor in (self.floors or {}).items():
             if floor is not None:
-                report.floors[name] = self._floor(name, floor, data)
+                report.floors[name] = self._floor(name, floor, data, lenses)
         model.eval()
         held = next(chain(model.parameters(), model.buffers()), None)
         task = data.test_task if held is None else data.test_task.to(held.device)
@@ -56,6 +61,7 @@ class RecommenderAssessment:
             max_length=data.max_length,
             ks=self.ks,
             batch_size=self.batch_size,
+            lenses=lenses,
         )
         self._compare(report)
         return report
@@ -73,7 +79,9 @@ class RecommenderAssessment:
                 report.floors[best][metric],
             )
 
-    def _floor(self, name: str, floor: Floor, data: InteractionsDataModule) -> Metrics:
+    def _floor(
+        self, name: str, floor: Floor, data: InteractionsDataModule, lenses: Sequence[Lens]
+    ) -> Metrics:
         started = time.perf_counter()
         floor.fit(data.interactions, data.train)
         metrics = evaluate(
@@ -82,6 +90,7 @@ class RecommenderAssessment:
             max_length=data.max_length,
             ks=self.ks,
             batch_size=self.batch_size,
+            lenses=lenses,
         )
         log.info(
             "floor %s: ndcg@10 %.4f (%.1f s)",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -19,7 +19,9 @@ class RunBatches(IterableDataset[Tensor]):
     random. Under distributed training each rank takes every n-th batch of the same order.
 
     Args:
-        reshuffle: false gives every epoch the order of the first.
+        epoch: asked when a pass begins; the order depends on it, so that a resumed run goes on
+            with the order of the epoch it is in. (Lightning tells samplers the epoch, and never
+            an iterable data set.)
     """
 
     def __init__(
@@ -30,7 +32,7 @@ class RunBatches(IterableDataset[Tensor]):
         seed: int,
         rank: int = 0,
         world: int = 1,
-        reshuffle: bool = True,
+        epoch: Callable[[], int] = lambda: 0,
     ) -> None:
         self.runs = runs
         self.batch_size = batch_size
@@ -38,19 +40,13 @@ class RunBatches(IterableDataset[Tensor]):
         self.seed = seed
         self.rank = rank
         self.world = world
-        self.reshuffle = reshuffle
-        self.epoch = 0
+        self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self._bounds()) // self.world or 1
 
-    def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before each epoch, also after a resume: order depends on it."""
-        self.epoch = epoch
-
     def __iter__(self) -> Iterator[Tensor]:
-        epoch = self.epoch if self.reshuffle else 0
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch())
         order = torch.randperm(len(self.runs), generator=generator)
         lengths = self.runs.lengths.cpu()
         for chunk in order.split(self.batch_size * self.pool):

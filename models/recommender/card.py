@@ -19,7 +19,7 @@ class Description(NamedTuple):
 
 
 SEQUENTIAL = Description(
-    what="A sequential recommender: a causal transformer over a user's item history",
+    what="A sequential recommender: it reads a user's item history in order",
     limits="Items that were not in training cannot be recommended",
 )
 
@@ -28,16 +28,18 @@ def model_card(
     signature: Signature, report: Report, parity: float, description: Description = SEQUENTIAL
 ) -> str:
     """Markdown with the test metrics beside the floors on the same split."""
-    names = list(report.model)
-    rows = [*((f"floor: {k}", v) for k, v in report.floors.items()), ("this model", report.model)]
+    columns = [
+        *((f"floor: {k}", v) for k, v in report.floors.items()),
+        ("this model", report.model),
+    ]
     table = [
-        "| | " + " | ".join(names) + " |",
-        "|---" * (len(names) + 1) + "|",
+        "| | " + " | ".join(label for label, _ in columns) + " |",
+        "|---" * (len(columns) + 1) + "|",
         *(
-            f"| {label} | "
-            + " | ".join(f"{values[n]:.4f}" if n in values else "–" for n in names)
+            f"| {name} | "
+            + " | ".join(f"{values[name]:.4f}" if name in values else "–" for _, values in columns)
             + " |"
-            for label, values in rows
+            for name in report.model
         ),
     ]
     data = report.data

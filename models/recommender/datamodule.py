@@ -6,7 +6,6 @@ no per-row Python is involved.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from pathlib import Path
@@ -131,15 +130,12 @@ class InteractionsDataModule(lightning.LightningDataModule):
     def describe(self) -> dict[str, Any]:
         """The `data` part of `metrics.json`: name, rows and a hash of the coded interactions."""
         data = self.interactions
-        digest = hashlib.sha256()
-        for part in (data.user, data.item, data.timestamp):
-            digest.update(part.tobytes())
         return {
             "name": self.name,
             "rows": len(data),
             "users": data.n_users,
             "items": data.n_items,
-            "sha256": digest.hexdigest(),
+            "sha256": data.sha256(),
         }
 
     def setup(self, stage: str) -> None:
@@ -159,14 +155,20 @@ class InteractionsDataModule(lightning.LightningDataModule):
             self.seed,
             rank=trainer.global_rank if trainer else 0,
             world=trainer.world_size if trainer else 1,
-            # Overfitting wants the same batches again, which Lightning cannot see to here.
-            reshuffle=not getattr(trainer, "overfit_batches", 0),
+            epoch=self._epoch,
         )
         return DataLoader(batches, batch_size=None)
 
     def val_dataloader(self) -> DataLoader[Tensor]:
         """One empty batch: the model ranks its whole task when the epoch ends."""
         return DataLoader([torch.zeros(1)], batch_size=None)  # type: ignore[arg-type]
+
+    def _epoch(self) -> int:
+        """Which order of batches is due; overfitting wants the same batches again."""
+        trainer: Any = self.trainer
+        if trainer is None or trainer.overfit_batches:
+            return 0
+        return int(trainer.current_epoch)
 
     def _excluded_users(self) -> np.ndarray | None:
         path = self.exclude_from_metrics or getattr(self.reader, "exclude_from_metrics", None)

@@ -1,7 +1,8 @@
 """Full-ranking evaluation: every unseen item competes, on the device, a batch at a time.
 
 Metrics (lower-case names of the metrics contract): `hit_rate@k`, `ndcg@k`, `mrr`, `coverage@k`
-(share of the catalog that appears in some list of length k). No sampled negatives, ever: they
+(share of the catalog that appears in some list of length k), and what lenses make of the lists
+(see `models.recommender.beyond`). No sampled negatives, ever: they
 rank models differently from the full catalog (Krichene & Rendle, KDD 2020).
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,7 +19,17 @@ from torch import Tensor
 from models.recommender.histories import Histories
 from models.recommender.interactions import DataError, Interactions, Ints
 
-Scorer = Callable[[Tensor], Tensor]  # left-padded history [B, T] → scores [B, V + 1]
+Scorer = Callable[..., Tensor]  # left-padded history [B, T] → scores [B, V + 1]
+
+
+class Lens(Protocol):
+    """Something that looks at the lists of an evaluation; see `models.recommender.beyond`."""
+
+    def fit(self, data: Interactions, train: np.ndarray) -> None: ...
+
+    def see(self, lists: Tensor, histories: Histories) -> None: ...
+
+    def metrics(self, ks: Sequence[int]) -> dict[str, float]: ...
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,26 @@ class RankingTask:
             data.n_items,
         )
 
+    @classmethod
+    def of_users(cls, data: Interactions, known: np.ndarray, held_out: np.ndarray) -> RankingTask:
+        """Ask for each held-out interaction what all that is known of its user says.
+
+        Where the split is random, what is known may be younger than what is asked for: nobody
+        claims to foretell it.
+
+        Raises:
+            DataError: no question is left.
+        """
+        rows = np.flatnonzero(held_out)
+        pair = data.user * (data.n_items + 1) + data.item
+        histories = Histories.of_users(data, known)
+        some = (histories.lengths > 0).numpy()[data.user[rows]]
+        rows = rows[some & ~np.isin(pair[rows], pair[known])]
+        if not len(rows):
+            raise DataError("no user has both a known and another held-out item: nothing to rank")
+        users = torch.from_numpy(data.user[rows])
+        return cls(histories.take(users), torch.from_numpy(data.item[rows]), users, data.n_items)
+
     def to(self, device: torch.device) -> RankingTask:
         return RankingTask(
             self.histories.to(device),
@@ -100,18 +132,26 @@ def evaluate(
     max_length: int,
     ks: Sequence[int] = (1, 5, 10, 20),
     batch_size: int = 512,
+    lenses: Sequence[Lens] = (),
+    with_rows: bool = False,
 ) -> dict[str, float]:
     """Rank the target of every question among all items but those in its history.
 
     Ties count half: an all-equal scorer gets the middle rank, not the first. A target without a
     number for its score, as of a model that diverged, takes the last rank.
+
+    Args:
+        lenses: fitted; they see every list, and their metrics join the others.
+        with_rows: the scorer also gets which questions it is asked, [B]: models that know their
+            users need no history.
     """
     ranks = []
     shown = torch.zeros(len(ks), task.n_items + 1, dtype=torch.bool, device=task.targets.device)
     order = torch.argsort(task.histories.lengths)  # equal lengths together: little padding
     for rows in order.split(batch_size):
         seen = task.histories.take(rows)
-        scores = scorer(seen.recent(max_length).pad("left")).float()
+        history = seen.recent(max_length).pad("left")
+        scores = (scorer(history, rows) if with_rows else scorer(history)).float()
         targets = task.targets[rows, None]
         target_scores = scores.gather(1, targets)
         scores.scatter_(1, seen.pad("left"), -torch.inf)
@@ -124,7 +164,13 @@ def evaluate(
         top = scores.topk(min(max(ks), task.n_items), dim=1).indices
         for i, k in enumerate(ks):
             shown[i, top[:, :k].flatten()] = True
-    return {**rank_metrics(torch.cat(ranks), ks), **_coverage(shown, ks, task.n_items)}
+        for lens in lenses:
+            lens.see(top, seen)
+    return {
+        **rank_metrics(torch.cat(ranks), ks),
+        **_coverage(shown, ks, task.n_items),
+        **{name: value for lens in lenses for name, value in lens.metrics(ks).items()},
+    }
 
 
 def rank_metrics(ranks: Tensor, ks: Sequence[int]) -> dict[str, float]:

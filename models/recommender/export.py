@@ -24,6 +24,7 @@ from models.report import Report
 
 log = logging.getLogger(__name__)
 
+Specs = tuple[tuple[artifact.Tensor, ...], tuple[artifact.Tensor, ...]]
 MASKED = -1e31  # the score of padding and seen items; the wire contract drops what is ≤ −1e30
 
 
@@ -92,40 +93,55 @@ class RecommenderExport:
         Raises:
             ParityError: graph and module disagree; nothing is published then.
         """
-        graph = TopK(model.cpu().eval(), min(self.k, data.n_items))
+        module = TopK(model.cpu().eval(), min(self.k, data.n_items))
         version = artifact.new_version()
         with tempfile.TemporaryDirectory() as staging:
             folder = Path(staging)
-            example = {
-                "history": torch.tensor([[0, 1, 1], [1, 1, 1]]),
-                "seen": torch.tensor([[0, 1, 1], [1, 1, 1]]),
-            }
-            dynamic = {
-                "history": {0: "batch", 1: "time"},
-                "seen": {0: "batch", 1: "seen"},
-            }
+            (folder / "assets").mkdir()
             onnx_file = folder / "model.onnx"
-            inputs, outputs = export_onnx(graph, example, dynamic, ["items", "scores"], onnx_file)
-            difference = ranking_parity(onnx_file, graph, self._samples(data), self.tolerance)
+            inputs, outputs = self._write_graph(module, onnx_file)
+            difference = self._parity(onnx_file, module, data)
             log.info("parity: %d users, scores within %.1e", self.parity_users, difference)
             signature = artifact.Signature(
                 name=self.name,
                 version=version,
-                task="recommendation",
+                task=self._task(module),
                 inputs=inputs,
                 outputs=outputs,
                 opset=OPSET,
                 feature_service=self.feature_service,
                 features=_plain(self.features),
                 vocabulary="assets/items.json",
-                limits={"history": self.max_length, "k": graph.k},
+                limits={"history": self.max_length, "k": module.k},
             )
             OmegaConf.save(config, folder / "config.yaml", resolve=True)
             description = getattr(model, "description", SEQUENTIAL)
             self._write_parts(folder, data, report, signature, difference, description)
+            self._write_assets(folder / "assets", module, data)
             published = artifact.write(folder, Path(self.root), signature)
         log.info("artifact: %s", published.path)
         return published.path
+
+    def _task(self, module: TopK) -> str:
+        return "recommendation"
+
+    def _write_graph(self, module: TopK, path: Path) -> Specs:
+        example = {
+            "history": torch.tensor([[0, 1, 1], [1, 1, 1]]),
+            "seen": torch.tensor([[0, 1, 1], [1, 1, 1]]),
+        }
+        dynamic = {
+            "history": {0: "batch", 1: "time"},
+            "seen": {0: "batch", 1: "seen"},
+        }
+        return export_onnx(module, example, dynamic, ["items", "scores"], path)
+
+    def _parity(self, path: Path, module: TopK, data: InteractionsDataModule) -> float:
+        """The largest difference of a score; raises `ParityError` if it is too large."""
+        return ranking_parity(path, module, self._samples(data), self.tolerance)
+
+    def _write_assets(self, folder: Path, module: TopK, data: InteractionsDataModule) -> None:
+        """What a kind of model leaves beside the vocabulary; most leave nothing."""
 
     def _samples(self, data: InteractionsDataModule) -> list[dict[str, Tensor]]:
         """Held-out users of all lengths, in batches of several widths."""
@@ -150,7 +166,6 @@ class RecommenderExport:
         description: Description,
     ) -> None:
         assets = folder / "assets"
-        assets.mkdir()
         names = data.interactions.item_ids.to_list()
         (assets / "items.json").write_text(json.dumps(names, ensure_ascii=False), "utf-8")
         counts = torch.bincount(data.known_items(), minlength=data.n_items + 1)[1:]

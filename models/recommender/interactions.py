@@ -5,6 +5,7 @@ Limits: everything is in memory (about 28 bytes an interaction); 100 million fit
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,6 +74,13 @@ class Interactions:
     @property
     def n_items(self) -> int:
         return len(self.item_ids)
+
+    def sha256(self) -> str:
+        """A hash of who touched what, when."""
+        digest = hashlib.sha256()
+        for part in (self.user, self.item, self.timestamp):
+            digest.update(part.tobytes())
+        return digest.hexdigest()
 
     def user_starts(self) -> Ints:
         """Where each user's run begins; one more entry, N, closes the last: [U + 1]."""

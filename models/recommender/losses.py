@@ -29,10 +29,10 @@ class NotNegative:
     run: Tensor  # [P] int64: the run of each position
 
     @classmethod
-    def of(cls, runs: Tensor, real: Tensor, n_items: int) -> NotNegative:
-        """From runs [B, T + 1] and the mask of real positions [B, T]."""
+    def of(cls, runs: Tensor, run: Tensor, n_items: int) -> NotNegative:
+        """From runs [B, T + 1] and the run of each position [P]."""
         touched = torch.zeros(len(runs), n_items + 1, dtype=torch.bool, device=runs.device)
-        return cls(touched.scatter_(1, runs, True), real.nonzero()[:, 0])
+        return cls(touched.scatter_(1, runs, True), run)
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):

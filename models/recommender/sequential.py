@@ -11,14 +11,16 @@ from torch import Tensor, nn
 
 from models.recommender.evaluation import RankingTask, evaluate
 from models.recommender.losses import NotNegative
-from models.recommender.transformer import CausalTransformer
+from models.recommender.net import HistoryNet
+from models.recommender.objectives import Objective
 
 
 class SequentialRecommender(pl.LightningModule):
-    """Train a causal transformer to predict every next item of every history.
+    """Train a net over item histories on what its objective asks.
 
     Args:
         net: called with `n_items`, makes the network (`_partial_: true` in the config).
+        objective: what is asked of the net: the next item everywhere, or hidden items.
         loss: module over (hidden [P, D], items [V + 1, D], targets [P], spared items or None).
         optimizer: called with parameter groups.
         scheduler: called with the optimizer and `total_steps`; None for a constant rate.
@@ -27,11 +29,15 @@ class SequentialRecommender(pl.LightningModule):
         evaluation_batch_size: histories ranked at once in validation.
         spare_touched: do not count items of a run as negatives within it; right where people do
             not come back to what they had.
+
+    Raises:
+        ValueError: the net does not suit the objective.
     """
 
     def __init__(
         self,
-        net: Callable[..., CausalTransformer],
+        net: Callable[..., HistoryNet],
+        objective: Objective,
         loss: nn.Module,
         optimizer: Callable[..., torch.optim.Optimizer],
         n_items: int,
@@ -43,6 +49,14 @@ class SequentialRecommender(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.net = net(n_items=n_items)
+        self.objective = objective
+        if objective.hides != self.net.reads_masks:
+            # One that sees both ways would read the next item off; one that looks back knows no
+            # masks.
+            raise ValueError(
+                f"{type(objective).__name__} does not suit {type(self.net).__name__}: a net that "
+                "sees both ways takes model/objective=cloze, any other model/objective=next_item"
+            )
         self.loss = loss
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
@@ -64,13 +78,11 @@ class SequentialRecommender(pl.LightningModule):
         return self.net.last(history) @ self.net.items.weight.T
 
     def training_step(self, run: Tensor, batch_index: int) -> Tensor:
-        """One batch of right-padded runs [B, T + 1]: inputs are all but the last item."""
-        inputs, targets = run[:, :-1], run[:, 1:]
-        real = targets != 0
-        hidden = self.net(inputs)[real]  # [P, D]: padding costs no scoring
+        """One batch of right-padded runs [B, T + 1]."""
+        asked = self.objective(self.net, run)
         items = self.net.items.weight
-        spared = NotNegative.of(run, real, len(items) - 1) if self.spare_touched else None
-        loss = cast(Tensor, self.loss(hidden, items, targets[real], spared))
+        spared = NotNegative.of(run, asked.run, len(items) - 1) if self.spare_touched else None
+        loss = cast(Tensor, self.loss(asked.hidden, items, asked.targets, spared))
         self.log(
             "train_loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(run)
         )
@@ -105,7 +117,7 @@ class SequentialRecommender(pl.LightningModule):
         }
 
     def _parameter_groups(self) -> Iterable[dict[str, Any]]:
-        tables = {self.net.items.weight, self.net.positions.weight}
+        tables = self.net.tables()
         decayed = [p for p in self.net.parameters() if p.ndim > 1 and p not in tables]
         plain = [p for p in self.net.parameters() if p.ndim <= 1 or p in tables]
         return [

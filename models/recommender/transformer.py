@@ -1,4 +1,4 @@
-"""Causal transformers over item histories: the classic SASRec block and a modern, gated one.
+"""Transformers over item histories: the classic SASRec block and a modern, gated one.
 
 Limits: learned absolute positions, counted from the start of the window, so a model reads at most
 `max_length` items; attention is O(T²).
@@ -12,6 +12,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from models.recommender.net import HistoryNet
 
 
 class Attention(nn.Module):
@@ -100,15 +102,13 @@ class GatedBlock(nn.Module):
         return cast(Tensor, x + torch.sigmoid(self.forward_gate(x)) * self.dropout(change))
 
 
-class CausalTransformer(nn.Module):
-    """Item history → one hidden state a position; items are scored by dot product with `items`.
+class Transformer(HistoryNet):
+    """Item and position vectors, and a stack of blocks; in which direction they look is open.
 
     Args:
-        n_items: vocabulary size V; row 0 of the embedding is padding.
         block: called with no arguments, makes one block (`_partial_: true` in the config).
-        init_std: of all matrices at the start, biases being 0. Small ones matter: with tied item
-            vectors the first logits are then near 0, and rare items stay near the origin until
-            the data says otherwise. Figures in benchmarks/RESULTS.md.
+        init_std: of all matrices at the start; see `HistoryNet.initialise`.
+        window: positions that it tells apart; `max_length` if not given.
     """
 
     def __init__(
@@ -120,54 +120,54 @@ class CausalTransformer(nn.Module):
         dropout: float,
         block: Callable[[], nn.Module],
         init_std: float = 0.02,
+        window: int | None = None,
     ) -> None:
-        super().__init__()
-        self.max_length = max_length
-        self.items = nn.Embedding(n_items + 1, dim, padding_idx=0)
-        self.positions = nn.Embedding(max_length, dim)
-        self.dropout = nn.Dropout(dropout)
+        super().__init__(n_items, dim, max_length, dropout)
+        self.positions = nn.Embedding(window or max_length, dim)
         self.blocks = nn.ModuleList(block() for _ in range(n_blocks))
-        self.norm = nn.LayerNorm(dim)
-        self.scale = dim**0.5
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, std=init_std)
-            if isinstance(module, nn.Linear):
-                nn.init.zeros_(module.bias)
-        with torch.no_grad():
-            self.items.weight[0].zero_()
+        self.initialise(init_std)
 
-    def forward(self, history: Tensor) -> Tensor:
-        """Training: right-padded history [B, T] → hidden states [B, T, D].
+    def embed(self, history: Tensor, positions: Tensor) -> Tensor:
+        """Item plus position vectors [B, T, D]; zeros where there is padding."""
+        x = self.dropout(self.vectors(history) + self.positions(positions))
+        return cast(Tensor, x * (history != 0).unsqueeze(-1))
 
-        Padding stands after every real item, so the causal order alone hides it and attention
-        needs no mask, which lets the fastest kernels run.
-        """
-        steps = torch.arange(history.shape[1], device=history.device)
-        x = self._embed(history, steps[None])
-        for block in self.blocks:
-            x = block(x, None)
-        return cast(Tensor, self.norm(x))
-
-    def last(self, history: Tensor) -> Tensor:
-        """Serving: left-padded history [B, T] → the state after the last item [B, D].
+    def last_state(self, history: Tensor, seen: Tensor) -> Tensor:
+        """Left-padded history [B, T] → the last position's state [B, D].
 
         The last block computes one query only. Positions count real items, as in training.
+
+        Args:
+            seen: [B, T, T], or what broadcasts to it: whom a position (the first T) may look at.
         """
         valid = history != 0  # [B, T]
         positions = (valid.long().cumsum(1) - 1).clamp(min=0)
-        x = self._embed(history, positions)
-        steps = torch.arange(history.shape[1], device=history.device)
-        causal = steps[None, :] <= steps[:, None]  # [T, T]
+        x = self.embed(history, positions)
         # A padded query may look at itself: a row with nothing to look at would give NaN.
-        diagonal = steps[None, :] == steps[:, None]
-        mask = (causal & valid[:, None, :]) | diagonal  # [B, T, T]
+        diagonal = torch.eye(history.shape[1], dtype=torch.bool, device=history.device)
+        mask = (seen & valid[:, None, :]) | diagonal  # [B, T, T]
         for i, block in enumerate(self.blocks):
             final = i == len(self.blocks) - 1
             x = block(x, mask[:, None, -1:] if final else mask[:, None], last=final)
         return cast(Tensor, self.norm(x)[:, -1])
 
-    def _embed(self, history: Tensor, positions: Tensor) -> Tensor:
-        x = self.items(history) * self.scale + self.positions(positions)
-        x = self.dropout(x)
-        return cast(Tensor, x * (history != 0).unsqueeze(-1))
+
+class CausalTransformer(Transformer):
+    """SASRec's way: every position sees itself and what came before it."""
+
+    def forward(self, history: Tensor) -> Tensor:
+        """Right-padded history [B, T] → hidden states [B, T, D].
+
+        Padding stands after every real item, so the causal order alone hides it and attention
+        needs no mask, which lets the fastest kernels run.
+        """
+        steps = torch.arange(history.shape[1], device=history.device)
+        x = self.embed(history, steps[None])
+        for block in self.blocks:
+            x = block(x, None)
+        return cast(Tensor, self.norm(x))
+
+    def last(self, history: Tensor) -> Tensor:
+        """Left-padded history [B, T] → the state after the last item [B, D]."""
+        steps = torch.arange(history.shape[1], device=history.device)
+        return self.last_state(history, steps[None, :] <= steps[:, None])

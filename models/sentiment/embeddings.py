@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from models.sentiment.encoder import encoder_folder
+from models.pretrained import encoder_files, mean_states
 from models.sentiment.texts import TextError
 from models.sentiment.tokenization import PAD, UNKNOWN
 
@@ -130,7 +130,7 @@ class EncoderVectors:
     most of it, and the scale is set to that of common word vectors.
 
     Args:
-        encoder: see `models.sentiment.encoder`.
+        encoder: see `models.pretrained`.
         dim: D, at most the encoder's width.
         cache: folder for what the encoder says, which takes most of the time; None: none.
     """
@@ -156,7 +156,7 @@ class EncoderVectors:
     def _cached(self, words: list[str]) -> Tensor:
         if self.cache is None:
             return self._ask(words)
-        said = [self.encoder, *_files_of(self.encoder), *words]
+        said = [self.encoder, *encoder_files(self.encoder), *words]
         digest = hashlib.sha256("\0".join(said).encode()).hexdigest()[:16]
         file = Path(self.cache) / f"{digest}.npy"
         if file.is_file():
@@ -171,28 +171,7 @@ class EncoderVectors:
 
     def _ask(self, words: list[str]) -> Tensor:
         """[words, the encoder's width]: the mean over a word's own subwords."""
-        from transformers import AutoModel, AutoTokenizer  # a second that files do not need
-
-        source = str(encoder_folder(self.encoder) or self.encoder)
-        read, encoder = AutoTokenizer.from_pretrained(source), AutoModel.from_pretrained(source)
-        parts = []
-        encoder.eval()
-        with torch.inference_mode():
-            for start in range(0, len(words), self.batch_size):
-                batch = read(
-                    words[start : start + self.batch_size], padding=True, return_tensors="pt"
-                )
-                states = encoder(**batch).last_hidden_state
-                real = batch["attention_mask"].unsqueeze(-1).to(states.dtype)
-                parts.append((states * real).sum(1) / real.sum(1))
-        return torch.cat(parts)
-
-
-def _files_of(encoder: str) -> list[str]:
-    """What tells an encoder's files from those that lay in the same folder before."""
-    folder = encoder_folder(encoder)
-    files = sorted(p for p in folder.iterdir() if p.is_file()) if folder else []
-    return [f"{p.name} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in files]
+        return mean_states(self.encoder, words, self.batch_size)
 
 
 def filled(

@@ -9,7 +9,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from models.sentiment.encoder import encoder_folder
+from models.pretrained import mean_states
 
 
 class MajorityFloor:
@@ -53,7 +53,7 @@ class EncoderFloor:
     """A pretrained encoder as it is, its mean over tokens, and logistic regression.
 
     Args:
-        encoder: see `models.sentiment.encoder`.
+        encoder: see `models.pretrained`.
         strength: inverse of the regularization, scikit-learn's C.
     """
 
@@ -75,20 +75,9 @@ class EncoderFloor:
         return answer
 
     def _embed(self, texts: list[str]) -> None:
-        from transformers import AutoModel, AutoTokenizer  # a second that other floors do not need
-
         new = sorted(set(texts) - self._known.keys(), key=len)
         if not new:
             return
-        source = str(encoder_folder(self.encoder) or self.encoder)
-        read, encoder = AutoTokenizer.from_pretrained(source), AutoModel.from_pretrained(source)
-        encoder.eval()
-        with torch.inference_mode():
-            for start in range(0, len(new), self.batch_size):
-                batch = new[start : start + self.batch_size]
-                tokens = read(batch, padding=True, truncation=True, return_tensors="pt")
-                states = encoder(**tokens).last_hidden_state
-                real = tokens["attention_mask"].unsqueeze(-1).to(states.dtype)
-                means = (states * real).sum(1) / real.sum(1)
-                units = torch.nn.functional.normalize(means, dim=-1)
-                self._known |= dict(zip(batch, units.numpy(), strict=True))
+        means = mean_states(self.encoder, new, self.batch_size)
+        units = torch.nn.functional.normalize(means, dim=-1)
+        self._known |= dict(zip(new, units.numpy(), strict=True))

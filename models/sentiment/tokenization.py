@@ -13,7 +13,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Split
 from tokenizers.trainers import WordLevelTrainer
 
-from models.sentiment.encoder import encoder_folder
+from models.pretrained import encoder_folder
 from models.sentiment.texts import TextError
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"

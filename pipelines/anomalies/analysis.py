@@ -31,8 +31,7 @@ from pipelines.anomalies.sources import (
     identities,
 )
 from pipelines.anomalies.store import ANOMALY, SEVERITIES, TO_REVIEW
-from pipelines.anomalies.telemetry_reader import Events
-from pipelines.streaming.source import DeadLetter
+from pipelines.anomalies.telemetry_reader import Events, Refused
 
 UNKNOWN_SEVERITY = SEVERITIES[1]  # of events that nobody could score
 _BANK = "threshold."  # before the names of the threshold's arrays in a state
@@ -225,14 +224,15 @@ class Analysis:
         except Exception:
             return Explanation(*np.full((2, len(rows), width), np.nan, np.float32))
 
-    def _too_late(self, events: Events, n: int) -> DeadLetter:
+    def _too_late(self, events: Events, n: int) -> Refused:
         row = self.sources.row[events.source[n]]
         behind = (int(self.sources.times[row, -1]) - int(events.time_us[n])) / 1e6
         reason = (
             f"too late: {events.source[n]!r} has sent events up to {behind:g} s later; at most "
             f"{self.rules.late_s:g} s, within the last {self.rules.remembered} events, are accepted"
         )
-        return DeadLetter(reason, events.payload(n, self.model.fields))
+        payload = events.payload(n, self.model.fields)
+        return Refused(reason, payload, int(events.partition[n]))
 
     def state(self, partition: int) -> bytes:
         """All that is remembered of a partition's sources: arrays as npz."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -18,7 +19,8 @@ from pipelines.anomalies.store import (
     VERDICTS,
     in_order,
 )
-from pipelines.anomalies.tables import JOURNAL, PARTITIONS
+from pipelines.anomalies.tables import JOURNAL, LETTERS, PARTITIONS
+from pipelines.streaming.source import DeadLetter
 
 OUTAGES = (sa.exc.OperationalError, sa.exc.InterfaceError, OSError)  # "not now", a full disk too
 _INSERTS: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
@@ -51,6 +53,15 @@ class Step(NamedTuple):
     verdict: int
     record: bytes
     anomalies: Sequence[Mapping[str, Any]]
+    letters: Sequence[DeadLetter] = ()
+
+
+class Letters(NamedTuple):
+    """Dead letters of one commit, on their way to the broker."""
+
+    sequence: int
+    token: str
+    letters: list[bytes]
 
 
 @dataclass
@@ -99,6 +110,11 @@ class CommitStore:
     def commit(self, commit: Commit) -> None:
         """Raises `FencedError`: nothing was written; take the partition out and try again."""
         anomalies = [row for step in commit.steps.values() for row in step.anomalies]
+        letters = [
+            {"token": uuid.uuid4().hex, "letters": [one.as_json().decode() for one in s.letters]}
+            for s in commit.steps.values()
+            if s.letters
+        ]
         with self.engine.begin() as connection:
             # First the rows that a zombie and its heir both want: whoever comes second sees it.
             for partition, step in commit.steps.items():
@@ -119,6 +135,8 @@ class CommitStore:
             if anomalies:
                 in_order(connection, ANOMALIES)
                 connection.execute(self._anomaly, anomalies)
+            if letters:
+                connection.execute(sa.insert(LETTERS), letters)
 
     def land(self, partition: int, epoch: int, state: bytes, commit: int) -> None:
         """The state as of this commit: the journal before it is needed no more.
@@ -153,6 +171,18 @@ class CommitStore:
         with self.engine.begin() as connection:
             rows = connection.execute(query).all()
         return [Verdict(r.sequence, r.source, r.score, r.verdict == CONFIRMED) for r in rows]
+
+    def letters(self, most: int) -> list[Letters]:
+        """Those of the oldest commits that have not gone to the broker yet."""
+        query = sa.select(LETTERS).order_by(LETTERS.c.sequence).limit(most)
+        with self.engine.begin() as connection:
+            rows = connection.execute(query).all()
+        return [Letters(r.sequence, r.token, [t.encode() for t in r.letters]) for r in rows]
+
+    def letters_gone(self, sequences: Sequence[int]) -> None:
+        """The broker has them."""
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(LETTERS).where(LETTERS.c.sequence.in_(sequences)))
 
     def anomalies(self, after: int, since_us: int, most: int) -> list[dict[str, Any]]:
         """Rows behind a sequence, detected since then, in order."""

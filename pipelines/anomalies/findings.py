@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from pipelines.anomalies.journal import Record
 from pipelines.anomalies.model import AnomalyModel
 from pipelines.anomalies.store import event_id
-from pipelines.anomalies.telemetry_reader import Events
-from pipelines.streaming.source import DeadLetter
+from pipelines.anomalies.telemetry_reader import Events, Refused
 
 
 @dataclass
@@ -22,7 +21,7 @@ class Findings:
 
     records: dict[int, Record] = field(default_factory=dict)
     anomalies: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
-    letters: list[DeadLetter] = field(default_factory=list)
+    letters: list[Refused] = field(default_factory=list)
     events: int = 0
     late: int = 0
     duplicates: int = 0

@@ -12,13 +12,13 @@ from pipelines.anomalies.analysis import Rules
 from pipelines.anomalies.brokers.broker import Broker
 from pipelines.anomalies.commits import CommitStore
 from pipelines.anomalies.gauges import StoreGauges
+from pipelines.anomalies.landing import LandedTable
 from pipelines.anomalies.leases import Leases
 from pipelines.anomalies.metrics import AnomalyMetrics
 from pipelines.anomalies.model import AnomalyModel
 from pipelines.anomalies.processor import Pace, Processor
 from pipelines.anomalies.publisher import Publisher
 from pipelines.anomalies.scorers.scorer import Scorer
-from pipelines.anomalies.scores import ScoreTable
 from pipelines.anomalies.store import connect
 from pipelines.anomalies.telemetry_reader import TelemetryReader
 from pipelines.anomalies.workload import Workload
@@ -29,7 +29,8 @@ def processor(
     store: str,
     busy_s: float,
     lease_s: float,
-    scores: ScoreTable,
+    scores: LandedTable,
+    telemetry: LandedTable | None,
     reader: TelemetryReader,
     rules: Rules,
     champion: Callable[[], Path],
@@ -53,7 +54,7 @@ def processor(
     leases = Leases(engine, name, source.partitions, lease_s)
     commits, metrics = CommitStore(engine), AnomalyMetrics()
     workload = Workload(
-        commits, leases, scores, reader, rules, champion, scorer, metrics,
+        commits, leases, scores, telemetry, reader, rules, champion, scorer, metrics,
         land_s, land_rows, thresholds_s,
     )  # fmt: skip
     if metrics_port is not None:

@@ -4,8 +4,6 @@ Results, thresholds and the positions they belong to are committed in one transa
 processor may be killed at any moment: whoever takes its partitions goes on from the last commit.
 While the broker or the store is away, or its disk is full, the processor waits and reads nothing
 more: the broker holds what comes, and memory holds one batch.
-
-Limits: dead letters are kept before the commit; a crash between the two keeps them twice.
 """
 
 from __future__ import annotations
@@ -175,7 +173,6 @@ class Processor:
     async def _finish(self, pending: Pending, entries: Sequence[Entry]) -> None:
         letters = pending.findings.letters
         if letters:
-            await self._insist("broker", lambda: self.broker.bury(letters))
             name = self.broker.name
             log.warning("stream %s: %d dead letters: %s", name, len(letters), letters[0].reason)
         with self.metrics.seconds.labels("commit").time():
@@ -237,6 +234,8 @@ class Processor:
     async def _publish(self) -> None:
         """The owner of partition 0 publishes; two at once would do no harm."""
         try:
+            if 0 in self.workload.held:
+                await self.publisher.bury()
             while 0 in self.workload.held:
                 sent = await self.publisher.step()
                 self.metrics.published.inc(sent)
@@ -267,10 +266,13 @@ class Processor:
             await sleep(every, self._stopping)
 
     async def _hand_over(self) -> None:
-        """A few attempts; what is left undone then, the next owner does."""
+        """One attempt; what is left undone then, the next owner does."""
         try:
             for partition in list(self.workload.held):
                 await asyncio.to_thread(self.workload.release, partition)
             await asyncio.to_thread(self.leases.close)
+            await self.publisher.bury()
+        except BrokerError as error:
+            self._failed("broker", error)
         except OUTAGES as error:
             self._failed("store", error)

@@ -1,8 +1,11 @@
-"""Publishes what is found: the store's anomalies are the outbox of the topic.
+"""Publishes what is found, and what was refused: the store is the outbox of both.
 
 The topic itself says how far it has come: its last message's sequence. So nothing is published
 twice, whoever dies when, and a broker that comes back with less is told again. A topic that is
 empty gets what was detected within the last `again_s`.
+
+Dead letters were written with the commit that passed them over, and leave the store once the broker
+has them. Where a crash comes between the two, the broker knows them by their token.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ import orjson
 
 from pipelines.anomalies.brokers.broker import Broker
 from pipelines.anomalies.commits import CommitStore
+
+_COMMITS = 20  # whose dead letters are in memory together
 
 
 class Publisher:
@@ -44,6 +49,17 @@ class Publisher:
         if rows:
             await self._broker.publish([(row["sequence"], message(row)) for row in rows])
         return len(rows)
+
+    async def bury(self) -> None:
+        """All dead letters that wait.
+
+        Raises:
+            BrokerError, OperationalError: as above.
+        """
+        while rows := await asyncio.to_thread(self._store.letters, _COMMITS):
+            for row in rows:
+                await self._broker.bury(row.token, row.letters)
+                await asyncio.to_thread(self._store.letters_gone, [row.sequence])
 
 
 def message(row: Mapping[str, Any]) -> bytes:

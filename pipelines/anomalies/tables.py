@@ -29,6 +29,16 @@ JOURNAL = sa.Table(
     sa.Column("record", sa.LargeBinary, nullable=False),
 )
 
+# Dead letters on their way to the broker: one row holds those of a partition's commit.
+LETTERS = sa.Table(
+    "anomaly_letters",
+    METADATA,
+    sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("token", sa.String(32), nullable=False),  # unlike any other: brokers keep it once
+    sa.Column("letters", sa.JSON, nullable=False),  # a list of `DeadLetter.as_json`
+    sqlite_autoincrement=True,
+)
+
 PROCESSORS = sa.Table(
     "anomaly_processors",
     METADATA,

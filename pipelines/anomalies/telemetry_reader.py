@@ -42,6 +42,13 @@ class BadEventError(ValueError):
     """An event that cannot be scored; the text names the field, the value, what is accepted."""
 
 
+@dataclass(frozen=True)
+class Refused(DeadLetter):
+    """What of a partition could not be taken, and why."""
+
+    partition: int
+
+
 class Events(NamedTuple):
     """N checked events; `letters` are those refused, `extra` counts fields that were left out."""
 
@@ -50,7 +57,7 @@ class Events(NamedTuple):
     time_us: NDArray[np.int64]  # [N]
     values: NDArray[np.float32]  # [N, F]; NaN: missing
     id: list[str | None]  # messageId
-    letters: list[DeadLetter]
+    letters: list[Refused]
     extra: int
 
     def payload(self, n: int, fields: Sequence[str]) -> bytes:
@@ -94,14 +101,15 @@ class TelemetryReader:
             fields: of the model, in the order of the columns.
             now: seconds since 1970.
         """
-        letters: list[DeadLetter] = []
+        letters: list[Refused] = []
         events: list[Any] = []
         partition: list[int] = []
         for entry in entries:
             try:
                 found = _parse(entry.payload)
             except ValueError as error:
-                letters.append(DeadLetter(f"the entry is no JSON: {error}", entry.payload))
+                reason = f"the entry is no JSON: {error}"
+                letters.append(Refused(reason, entry.payload, entry.partition))
                 continue
             if isinstance(found, list):
                 events += found
@@ -117,7 +125,7 @@ class TelemetryReader:
                     self.check(event, partition[n], fields, now)
                     good.append(n)
                 except BadEventError as error:
-                    letters.append(DeadLetter(str(error), _bytes(event)))
+                    letters.append(Refused(str(error), _bytes(event), partition[n]))
             partition = [partition[n] for n in good]
             columns = self._columns([events[n] for n in good], partition, fields, now)
             assert columns is not None, "what passes one by one passes together"

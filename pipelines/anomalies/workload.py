@@ -21,20 +21,22 @@ from pipelines.anomalies.brokers.broker import Entry
 from pipelines.anomalies.commits import Commit, CommitStore, FencedError, Step
 from pipelines.anomalies.findings import Findings
 from pipelines.anomalies.journal import Record, Verdict
+from pipelines.anomalies.landing import LandedTable
 from pipelines.anomalies.leases import Leases
 from pipelines.anomalies.metrics import AnomalyMetrics
 from pipelines.anomalies.model import AnomalyModel
 from pipelines.anomalies.partition import partition_of
 from pipelines.anomalies.scorers.scorer import Scorer
-from pipelines.anomalies.scores import ScoreTable
+from pipelines.anomalies.scores import score_rows
 from pipelines.anomalies.telemetry_reader import Events, TelemetryReader
+from pipelines.anomalies.telemetry_rows import telemetry_rows
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class Holding:
-    """One partition: where its commits are, and what has not landed in the scores table yet."""
+    """One partition: where its commits are, and what has not landed in the warehouse yet."""
 
     position: str | None
     commits: int
@@ -46,7 +48,7 @@ class Holding:
 
     def add(self, batch: pa.RecordBatch) -> None:
         if len(batch):
-            self.batches.append(journal.scores_of(batch))
+            self.batches.append(batch)
             self.rows += len(batch)
 
     def landed(self, now: float) -> None:
@@ -66,7 +68,9 @@ class Workload:
     """Args:
     champion: the folder of the version in force.
     scorer: makes a scorer for a model.
-    land_s, land_rows: how often a partition's scores land, and how many wait at most.
+    scores, telemetry: tables of the warehouse in which scores and what was scored land; None: the
+        latter does not.
+    land_s, land_rows: how often a partition lands, and how many of its rows wait at most.
     thresholds_s: how often thresholds in force are told to the store.
     """
 
@@ -74,7 +78,8 @@ class Workload:
         self,
         store: CommitStore,
         leases: Leases,
-        scores: ScoreTable,
+        scores: LandedTable,
+        telemetry: LandedTable | None,
         reader: TelemetryReader,
         rules: Rules,
         champion: Callable[[], Path],
@@ -88,6 +93,7 @@ class Workload:
         self._store = store
         self._leases = leases
         self._scores = scores
+        self._telemetry = telemetry
         self._reader = reader
         self._rules = rules
         self._champion = champion
@@ -246,6 +252,7 @@ class Workload:
                     pending.verdicts.get(partition, holding.verdict),
                     journal.pack(batches[partition]),
                     found.anomalies.get(partition, []),
+                    [one for one in found.letters if one.partition == partition],
                 )
             try:
                 self._store.commit(Commit(steps, self._thresholds(now)))
@@ -301,10 +308,14 @@ class Workload:
             self.land(partition)
 
     def land(self, partition: int) -> None:
-        """Scores to their table, the state to the store, the journal away."""
+        """Rows to the warehouse, the state to the store, the journal away."""
         holding = self.held[partition]
         if holding.commits >= holding.first:
-            self._scores.land(partition, holding.first, holding.commits, holding.batches)
+            commits = holding.first, holding.commits
+            scores = map(journal.scores_of, holding.batches)
+            self._scores.land(partition, *commits, score_rows(scores))
+            if self._telemetry is not None:
+                self._telemetry.land(partition, *commits, telemetry_rows(holding.batches))
             state = self.analysis.state(partition)
             epoch = self._leases.held.get(partition, -1)
             try:

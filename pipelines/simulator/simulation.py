@@ -24,6 +24,7 @@ import numpy as np
 import polars as pl
 
 from pipelines.simulator.commerce import EXPERIMENT, Rates, label, trade
+from pipelines.simulator.incident_log import IncidentLog
 from pipelines.simulator.population import (
     FAVOURITES,
     Ints,
@@ -64,6 +65,7 @@ class Simulation:
         last_day: the day after the last simulated one (ISO date): runs never depend on the clock.
         sessions_per_day: of an average user.
         noise: share of views that leave the session's walk.
+        log: how operators keep their log of incidents.
     """
 
     warehouse: Path
@@ -81,6 +83,7 @@ class Simulation:
     telemetry_interval_s: int
     incident_rate: float
     rates: Rates
+    log: IncidentLog
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -149,9 +152,11 @@ class Simulation:
             list
         )  # reviews by the day they are due
         walked = np.zeros((people.n_users, FAVOURITES), dtype=np.int64)
+        logged: list[pl.DataFrame] = []
         for day in range(self.days):
-            self._day(people, walked, day, start + timedelta(days=day), writer, waiting)
+            self._day(people, walked, day, start + timedelta(days=day), writer, waiting, logged)
             progress(day + 1, self.days)
+        self._write_log(pl.concat(logged), writer)
         self._write_truth(people, writer)
         manifest = {"seed": self.seed, "days": self.days, "rows": writer.rows}
         (staging / "warehouse" / "_manifest.json").write_text(json.dumps(manifest) + "\n")
@@ -165,6 +170,7 @@ class Simulation:
         midnight: datetime,
         writer: _Writer,
         waiting: dict[int, list[pl.DataFrame]],
+        logged: list[pl.DataFrame],
     ) -> None:
         rng = np.random.default_rng([self.seed, 1, day])
         micro = round(midnight.timestamp()) * 1_000_000
@@ -174,6 +180,8 @@ class Simulation:
         )
         writer.fact("telemetry", midnight, telemetry)
         writer.truth("incidents", day, incidents)
+        # A generator of its own: the other tables do not depend on how the log is kept.
+        logged.append(self.log.write(incidents, day, np.random.default_rng([self.seed, 2, day])))
         due = waiting.pop(day, [])
         events = [_reviewed(pl.concat(due), micro)] if due else []
         if due:
@@ -188,6 +196,14 @@ class Simulation:
         if events:
             table = label(pl.concat(events, how="diagonal_relaxed"), people, day)
             writer.fact("events", midnight, table)
+
+    def _write_log(self, entries: pl.DataFrame, writer: _Writer) -> None:
+        """By the day of the entry; those that nobody has written by the end are not there."""
+        end = datetime.fromisoformat(self.last_day).replace(tzinfo=UTC)
+        entered = entries.filter(pl.col("timestamp") < end).sort("timestamp", "incident_id")
+        for (day,), part in entered.group_by(pl.col("timestamp").dt.date(), maintain_order=True):
+            assert isinstance(day, date), "grouped by date"
+            writer.fact("incidents", datetime(day.year, day.month, day.day, tzinfo=UTC), part)
 
     def _write_truth(self, people: Population, writer: _Writer) -> None:
         writer.truth(

@@ -59,8 +59,9 @@ def measure(
             "cpu": np.clip(cpu, 0, 100).ravel(),
             "memory": np.clip(memory, 0, 100).ravel(),
             "latency_ms": latency.ravel(),
-            "errors": errors.ravel().astype(np.int64),
-            "requests": np.round(requests).ravel().astype(np.int64),
+            # As all fields: a number that a stream has landed beside these need not be whole.
+            "errors": errors.ravel().astype(np.float64),
+            "requests": np.round(requests).ravel(),
             "timestamp": micro.ravel(),
         }
     ).with_columns(pl.col("timestamp").cast(pl.Datetime("us", "UTC")))

@@ -68,7 +68,10 @@ def read_day(
         raise NoEventsError(
             f"no {table} of day={chosen}; there are {min(folders)} to {max(folders)}"
         )
-    frame = pl.read_parquet(folders[chosen] / "*.parquet", hive_partitioning=False)
+    files = sorted(folders[chosen].glob("*.parquet"))
+    # What streams have landed there may have other columns.
+    parts = [pl.read_parquet(file, hive_partitioning=False) for file in files]
+    frame = pl.concat(parts, how="diagonal_relaxed")
     return frame.sort(order).head(limit or len(frame)).to_dicts()
 
 

@@ -122,7 +122,7 @@ def test_the_key_of_one_model_names_those_of_several() -> None:
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "models.anomaly.artifact" in done.stderr
+    assert "models.ranker.artifact" in done.stderr
 
 
 @pytest.mark.services

@@ -29,6 +29,8 @@ class TableReader:
         labels: `normal` and `anomalous` → the texts in the label column that say so.
         time_unit: s, ms, us for numbers; iso for text; real Parquet timestamps need none.
         max_reject_share: a larger share of bad rows fails the run.
+        gaps: a file may lack one of `fields`: its rows miss it.
+        once: of several rows of a source and moment the last one counts.
     """
 
     path: str | Path
@@ -42,6 +44,8 @@ class TableReader:
     )
     time_unit: TimeUnit = "iso"
     max_reject_share: float = 0.01
+    gaps: bool = False
+    once: bool = False
 
     def read(self) -> Telemetry:
         """Rows of all files, sorted by source and time.
@@ -69,6 +73,8 @@ class TableReader:
         renamed = good.rename({"source": "machine", "file": "source"})
         every = pl.concat([renamed, *(t.broken for t in tables)], how="diagonal_relaxed")
         kept = Rejects(Path(self.rejects), self.max_reject_share).set_aside(every, Path(self.path))
+        if self.once:
+            kept = kept.unique(["machine", "time"], keep="last", maintain_order=True)
         return telemetry(kept.rename({"machine": "source"}), fields)
 
     def _fields(self, table: Table) -> list[str]:
@@ -80,7 +86,7 @@ class TableReader:
                     f"{table.path}: no column {column!r} (data.reader.{key}); it has {columns}"
                 )
         fields = list(self.fields or [c for c in columns if c not in named.values()])
-        absent = [name for name in fields if name not in columns]
+        absent = [name for name in fields if name not in columns and not self.gaps]
         if absent or not fields:
             raise TelemetryError(
                 f"{table.path}: no column {absent[0]!r}; it has {columns}"
@@ -91,6 +97,9 @@ class TableReader:
 
     def _rows(self, table: Table, fields: list[str]) -> pl.DataFrame:
         raw = table.frame
+        if self.gaps:
+            lacking = [name for name in fields if name not in raw.columns]
+            raw = raw.with_columns(pl.lit(None, pl.Float64).alias(name) for name in lacking)
         named = {"timestamp": self.time, "source": self.source, "label": self.label}
         used = [*(c for c in named.values() if c), *fields]
         absent = [name for name in used if name not in raw.columns]

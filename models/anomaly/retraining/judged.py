@@ -40,8 +40,9 @@ class LabelCounts(NamedTuple):
 class JudgedReader:
     """Telemetry of another reader; rows that somebody judged are labelled.
 
-    Verdicts win over labels that the reader gives. A verdict finds its row by source and second:
-    where a source has several rows in that second, all of them are labelled.
+    Verdicts win over labels that the reader gives. A verdict finds its row by source and second;
+    where a source has several rows in that second, by the values that the stream saw, and where
+    none has those, all of them are labelled.
 
     Args:
         reader: gives the telemetry.
@@ -75,6 +76,7 @@ class JudgedReader:
         )
         # Where two verdicts speak of one second, the later event's counts.
         met = table.sort("timestamp").join(rows, on=["source", "second"], how="inner")
+        met = _alike(met, telemetry)
         label = telemetry.label.copy()
         label[met["row"].to_numpy()] = met["label"].to_numpy()
         gone = table.join(rows, on=["source", "second"], how="anti")
@@ -95,6 +97,20 @@ class JudgedReader:
         )
         log.info("verdicts: %d matched, %d restored, %d lost", *self.counts)
         return _joined(labelled, gone.filter(there), values[there]) if there.any() else labelled
+
+
+def _alike(met: pl.DataFrame, telemetry: Telemetry) -> pl.DataFrame:
+    """Of several rows that a verdict met, those with the values that it speaks of, if there are."""
+    several = met.filter(pl.len().over("id") > 1)
+    if several.is_empty():
+        return met
+    said = _values(several, telemetry.fields)
+    there = telemetry.values[several["row"].to_numpy()]
+    same = np.isnan(said) | (np.abs(there - said) <= 1e-5 * (1 + np.abs(said)))
+    known = ~np.isnan(said).all(axis=1)
+    alike = several.select("id", "row").filter(same.all(axis=1) & known)
+    others = met.join(alike, on="id", how="anti")
+    return pl.concat([others, met.join(alike, on=["id", "row"], how="semi")]).sort("timestamp")
 
 
 def _values(gone: pl.DataFrame, fields: tuple[str, ...]) -> np.ndarray:

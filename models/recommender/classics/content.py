@@ -29,10 +29,10 @@ class ItemReader(Protocol):
     def read(self, ids: pl.Series) -> pl.DataFrame: ...
 
 
-class TextVectors(Protocol):
-    """Texts → one row each; a text without any word gives zeros."""
+class TextReader(Protocol):
+    """Makes vectors of texts; a text without any word gives zeros."""
 
-    def __call__(self, texts: Sequence[str]) -> sparse.csr_matrix | np.ndarray: ...
+    def of(self, texts: Sequence[str]) -> sparse.csr_matrix | np.ndarray: ...
 
 
 class TfidfText:
@@ -49,7 +49,8 @@ class TfidfText:
         self.least = least
         self.features = features
 
-    def __call__(self, texts: Sequence[str]) -> sparse.csr_matrix:
+    def of(self, texts: Sequence[str]) -> sparse.csr_matrix:
+        """[texts, features]; no features where no word is frequent enough."""
         vectorizer = TfidfVectorizer(
             ngram_range=(1, self.ngrams),
             min_df=self.least,
@@ -81,7 +82,7 @@ class Content(Classic):
     def __init__(
         self,
         items: ItemReader,
-        text: TextVectors,
+        text: TextReader,
         text_share: float = 0.5,
         dims: int = 256,
         decay: float = 1.0,
@@ -105,7 +106,7 @@ class Content(Classic):
             DataError: no item has a text or a category.
         """
         known = self.items.read(data.item_ids)
-        text = sparse.csr_matrix(self.text(known["text"].to_list()))
+        text = sparse.csr_matrix(self.text.of(known["text"].to_list()))
         categories = _categories(known["categories"].to_list())
         shares = ((self.text_share, text), (1 - self.text_share, categories))
         parts = [share**0.5 * normalize(part) for share, part in shares if part.shape[1]]

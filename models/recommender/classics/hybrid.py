@@ -31,6 +31,7 @@ class Hybrid(Classic):
         penalty: on squared weights, so that one of two equal parts does not run away.
     """
 
+    tunable = True
     weights: Tensor  # [P]
 
     def __init__(

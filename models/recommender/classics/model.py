@@ -17,6 +17,7 @@ class Classic(nn.Module):
     """
 
     what = "A recommender"
+    tunable = False
     limits = "Items that were not in training cannot be recommended"
 
     @property
@@ -33,7 +34,7 @@ class Classic(nn.Module):
         raise NotImplementedError
 
     def tune(self, task: RankingTask, max_length: int) -> None:
-        """Choose what validation decides, after `fit`; most have nothing of the kind."""
+        """Choose what validation decides, after `fit`, where `tunable`."""
 
     def score(self, history: Tensor) -> Tensor:
         """Left-padded history [B, T] → scores of all items [B, V + 1]."""

@@ -29,6 +29,7 @@ class AttributeReader:
         id: column of the ids.
         text: columns that are joined into one text.
         categories: column → separator of its several values; null: it has one.
+        buckets: column of numbers → width of the ranges that are its categories.
         names: file patterns to look for in a folder before tables.
         max_missing_share: largest share of ids that the table may lack; they get no attributes.
     """
@@ -37,6 +38,7 @@ class AttributeReader:
     id: str
     text: Sequence[str] = ()
     categories: Mapping[str, str | None] = field(default_factory=dict)
+    buckets: Mapping[str, float] = field(default_factory=dict)
     names: Sequence[str] = ("*.item",)
     max_missing_share: float = 0.5
 
@@ -49,20 +51,13 @@ class AttributeReader:
                 names some.
         """
         table = self._table()
-        wanted = [self.id, *self.text, *self.categories]
+        wanted = [self.id, *self.text, *self.categories, *self.buckets]
         absent = [c for c in wanted if c not in table.columns]
         if absent:
             raise DataError(f"{self.path}: no column {absent[0]!r}; it has {table.columns}")
         values = [
-            (
-                pl.col(c).cast(pl.String).str.split(separator)
-                if separator
-                else pl.concat_list(pl.col(c).cast(pl.String))
-            )
-            .list.eval(pl.element().str.strip_chars())
-            .list.eval(pl.format("{}={}", pl.lit(c), pl.element().filter(pl.element() != "")))
-            .fill_null([])
-            for c, separator in self.categories.items()
+            *(self._values(column, separator) for column, separator in self.categories.items()),
+            *(self._range(column, width) for column, width in self.buckets.items()),
         ]
         texts = pl.concat_str([pl.col(c).cast(pl.String) for c in self.text], separator=" ",
                               ignore_nulls=True) if self.text else pl.lit("")  # fmt: skip
@@ -77,6 +72,20 @@ class AttributeReader:
         rows = asked.join(known, on="id", how="left", maintain_order="left")
         self._complain(asked["id"].filter(rows["text"].is_null()), len(asked))
         return rows.select(pl.col("text").fill_null(""), pl.col("categories").fill_null([]))
+
+    @staticmethod
+    def _values(column: str, separator: str | None) -> pl.Expr:
+        text = pl.col(column).cast(pl.String)
+        values = text.str.split(separator) if separator else pl.concat_list(text)
+        trimmed = pl.element().str.strip_chars()
+        named = pl.format("{}={}", pl.lit(column), trimmed.filter(trimmed != ""))
+        return values.list.eval(named).fill_null([])
+
+    @staticmethod
+    def _range(column: str, width: float) -> pl.Expr:
+        start = (pl.col(column).cast(pl.Float64, strict=False) / width).floor() * width
+        named = pl.format("{} from {}", pl.lit(column), start)
+        return pl.concat_list(named).list.drop_nulls()
 
     def _table(self) -> pl.DataFrame:
         path = Path(self.path)

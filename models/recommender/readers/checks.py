@@ -29,6 +29,7 @@ def interactions(
     rating: bool,
     time: TimeUnit | None,
     reasons: Sequence[tuple[pl.Expr, str]] = (),
+    scale: Sequence[float] | None = None,
 ) -> pl.DataFrame:
     """Give text columns user_id, item_id[, rating][, timestamp] their types, and bad rows a reason.
 
@@ -36,6 +37,7 @@ def interactions(
         rows: also holds `line` and `text`.
         time: unit of the timestamps; None: the order of the rows is their time.
         reasons: further (condition for a bad row, reason), which come first.
+        scale: lowest and highest rating; another is bad. None: any number is right.
     """
     frame = rows.with_columns(
         pl.col("user_id").cast(pl.String).str.strip_chars(),
@@ -50,6 +52,9 @@ def interactions(
         number = pl.col("rating").cast(pl.Float32, strict=False)
         frame = frame.with_columns(number.alias("number"))
         checks.append((~pl.col("number").is_finite().fill_null(False), "rating is not a number"))
+        if scale is not None:
+            outside = ~pl.col("number").is_between(scale[0], scale[1]).fill_null(False)
+            checks.append((outside, f"rating outside the scale {scale[0]:g} to {scale[1]:g}"))
     if time is not None:
         frame = frame.with_columns(microseconds(time).alias("time"))
         sane = pl.col("time").is_between(EARLIEST, LATEST).fill_null(False)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,12 +37,14 @@ class MovieLensReader:
     Args:
         path: the file, or the folder that holds it.
         min_rating: keep ratings of at least this; None keeps all.
+        scale: lowest and highest rating; rows with another are rejected. None: any number is right.
     """
 
     path: str | Path
     rejects: str | Path
     max_reject_share: float = 0.01
     min_rating: float | None = None
+    scale: Sequence[float] | None = None
 
     def read(self) -> pl.DataFrame:
         """Columns user_id, item_id, rating, timestamp (seconds in the files)."""
@@ -59,7 +62,9 @@ class MovieLensReader:
             arity.alias("arity"),
         )
         wrong = (~pl.col("arity"), f"expected 4 fields separated by {separator!r}")
-        checked = checks.interactions(rows, rating=True, time="s", reasons=[wrong])
+        checked = checks.interactions(
+            rows, rating=True, time="s", reasons=[wrong], scale=self.scale
+        )
         frame = Rejects(Path(self.rejects), self.max_reject_share).set_aside(checked, source)
         if self.min_rating is not None:
             frame = frame.filter(pl.col("rating") >= self.min_rating)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ class TableReader:
             the first such kind are read (Parquet also from folders within it).
         columns: our name → the table's; user_id and item_id are required.
         time_unit: s, ms, us for numbers; iso for text; ignored for real Parquet timestamps.
+        scale: lowest and highest rating; rows with another are rejected. None: any number is right.
     """
 
     path: str | Path
@@ -32,6 +34,7 @@ class TableReader:
     time_unit: checks.TimeUnit = "s"
     max_reject_share: float = 0.01
     min_rating: float | None = None
+    scale: Sequence[float] | None = None
 
     def read(self) -> pl.DataFrame:
         """Columns user_id, item_id, rating, timestamp; several files follow one another by name.
@@ -58,7 +61,10 @@ class TableReader:
             unit = "us"
             rows = rows.with_columns(pl.col("timestamp").dt.epoch("us"))
         checked = checks.interactions(
-            rows, rating="rating" in mapping, time=unit if "timestamp" in mapping else None
+            rows,
+            rating="rating" in mapping,
+            time=unit if "timestamp" in mapping else None,
+            scale=self.scale,
         ).with_columns(rows["source"])
         if checked["reason"].null_count() < len(checked) or any(len(t.broken) for t in tables):
             checked = checked.with_columns(pl.concat([t.lines() for t in tables]).alias("line"))

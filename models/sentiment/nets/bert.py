@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 from transformers.utils import logging as transformers_logging
 
-from models.sentiment.encoder import encoder_folder
+from models.pretrained import encoder_folder
 from models.sentiment.texts import TextError
 from models.sentiment.tokenization import PAD_ID
 

@@ -64,8 +64,11 @@ class Broker(Protocol):
         """Numbers worth watching: entries that wait, seconds behind, dead letters."""
         ...
 
-    async def bury(self, letters: Sequence[DeadLetter]) -> None:
-        """Keep dead letters beside the stream."""
+    async def bury(self, token: str, letters: Sequence[bytes]) -> None:
+        """Keep dead letters (`DeadLetter.as_json`) beside the stream, once for each token.
+
+        A broker that cannot know what it was told may keep those of a killed sender twice.
+        """
         ...
 
     async def dead_letters(self, most: int) -> list[DeadLetter]:

@@ -5,7 +5,8 @@ its last message says how far publishing has come. Dead letters are in the topic
 
 Limits: topics are kept as long as the broker is told to, and bound what waits. A publisher that was
 killed in the middle of a send may have its last messages arrive after its heir has looked: then
-they come twice, with the same `id` and `sequence`.
+they come twice, with the same `id` and `sequence`. Dead letters of a publisher that was killed
+between sending them and noting so come twice.
 """
 
 from __future__ import annotations
@@ -171,9 +172,9 @@ class KafkaBroker:
         return {"waiting_entries": float(behind), "dead_letters": float(self._buried)}
 
     @_named
-    async def bury(self, letters: Sequence[DeadLetter]) -> None:
+    async def bury(self, token: str, letters: Sequence[bytes]) -> None:
         sender = await self._sender()
-        for sent in [await sender.send(self.dead, letter.as_json()) for letter in letters]:
+        for sent in [await sender.send(self.dead, letter) for letter in letters]:
             await sent
         self._buried += len(letters)
 

@@ -20,6 +20,8 @@ from pipelines.streaming.source import BrokerError, DeadLetter, StreamFullError,
 
 FIELD = b"data"
 _BEGINNING = "0-0"
+_SAMPLES = 5  # of a stream's parts, from which Redis estimates its size
+_REMEMBERED_S = 86_400  # which dead letters were kept
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -45,7 +47,8 @@ class RedisBroker:
 
     Args:
         url: `redis://host:port/db` or `rediss://…`.
-        most_waiting: entries of one partition; beyond it senders are told to wait.
+        most_waiting, most_mb: entries of one partition, and their size; beyond either senders are
+            told to wait.
         most_dead: dead letters that are kept, about; the oldest go first.
         topic_length: messages of the topic that are kept, about.
         timeout_s: for a command.
@@ -61,6 +64,7 @@ class RedisBroker:
         most_dead: int,
         topic_length: int,
         timeout_s: float,
+        most_mb: float = 256.0,
     ) -> None:
         self.name = stream
         self.partitions = partitions
@@ -70,6 +74,7 @@ class RedisBroker:
         self._streams = [partition_stream(stream, p) for p in range(partitions)]
         self._numbers = {name.encode(): p for p, name in enumerate(self._streams)}
         self._most_waiting = most_waiting
+        self._most_mb = most_mb
         self._most_dead = most_dead
         self._topic_length = topic_length
         self._per_entry = 100.0  # events of an entry: a careful guess, then as seen lately
@@ -136,11 +141,16 @@ class RedisBroker:
         }
 
     @_named
-    async def bury(self, letters: Sequence[DeadLetter]) -> None:
-        async with self._redis.pipeline(transaction=False) as pipe:
+    async def bury(self, token: str, letters: Sequence[bytes]) -> None:
+        mark = f"{self.dead}:{token}"
+        async with self._redis.pipeline(transaction=True) as pipe:
+            await pipe.watch(mark)  # whoever else buries them now makes us fail, and look again
+            if await pipe.exists(mark):
+                return
+            pipe.multi()
+            pipe.set(mark, 1, ex=_REMEMBERED_S)
             for letter in letters:
-                fields = {FIELD: letter.as_json()}
-                pipe.xadd(self.dead, fields, maxlen=self._most_dead, approximate=True)
+                pipe.xadd(self.dead, {FIELD: letter}, maxlen=self._most_dead, approximate=True)
             await pipe.execute()
 
     @_named
@@ -171,13 +181,16 @@ class RedisBroker:
         async with self._redis.pipeline(transaction=False) as pipe:
             for partition in sorted_out:
                 pipe.xlen(self._streams[partition])
-            lengths = await pipe.execute()
-        for partition, length in zip(sorted_out, lengths, strict=True):
-            if length >= self._most_waiting:
+                pipe.memory_usage(self._streams[partition], samples=_SAMPLES)
+            told = await pipe.execute()
+        for partition, length, size in zip(sorted_out, told[::2], told[1::2], strict=True):
+            megabytes = (size or 0) / 2**20
+            if length >= self._most_waiting or megabytes >= self._most_mb:
                 raise StreamFullError(
-                    f"{self._streams[partition]} on Redis at {self.shown} has {length} entries "
-                    f"waiting; at most {self._most_waiting} are accepted: send more slowly, or "
-                    "start another processor"
+                    f"{self._streams[partition]} on Redis at {self.shown} has {length} entries of "
+                    f"{megabytes:.1f} MiB waiting; at most {self._most_waiting} and "
+                    f"{self._most_mb:g} MiB are accepted: send more slowly, or start another "
+                    "processor"
                 )
         async with self._redis.pipeline(transaction=False) as pipe:
             for partition, entries in sorted_out.items():

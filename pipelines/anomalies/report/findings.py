@@ -52,6 +52,14 @@ class Findings:
         names = {*self.scores["source"].unique(), *self.anomalies["source"].unique()}
         return sorted(names, key=lambda n: (-counts.get(n, 0), n))
 
+    @property
+    def eventful(self) -> list[str]:
+        """Of these, those with an anomaly or a planted incident: what is worth a picture."""
+        names = set(self.found["source"])
+        if self.truth is not None:
+            names |= set(self.truth["source"])
+        return [name for name in self.sources if name in names]
+
     def caught(self) -> pl.DataFrame | None:
         """For each kind of planted incident: how many, and in how many an anomaly was reported."""
         if self.truth is None or self.truth.is_empty():

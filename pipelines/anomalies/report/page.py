@@ -24,7 +24,7 @@ def write_page(findings: Findings, path: Path, sources: int, points: int, graves
     """Replace the page at `path`.
 
     Args:
-        sources: drawn over time, those with most anomalies.
+        sources: drawn over time at most, those with most anomalies.
         points: of each line at most.
         gravest: anomalies listed, the highest scores.
     """
@@ -36,8 +36,7 @@ def write_page(findings: Findings, path: Path, sources: int, points: int, graves
         lstrip_blocks=True,
     )
     environment.filters |= {"time": _time, "number": _number}
-    drawn = {*findings.scores["source"].unique(), *findings.found["source"].unique()}
-    names = [n for n in findings.sources if n in drawn]
+    names = findings.eventful
     caught = findings.caught()
     text = environment.get_template(_TEMPLATE.name).render(
         f=findings,
@@ -47,6 +46,7 @@ def write_page(findings: Findings, path: Path, sources: int, points: int, graves
         colours=plots.COLOURS,
         timelines=[(n, plots.timeline(findings, n, points)) for n in names[:sources]],
         hidden=max(0, len(names) - sources),
+        quiet=len(findings.sources) - len(names),
         pictures=_pictures(findings),
         gravest=[_explained(row) for row in _gravest(findings, gravest)],
         precision=_precision(findings),
@@ -100,7 +100,7 @@ def _pictures(findings: Findings) -> dict[str, str | None]:
     found = len(findings.found)
     return {
         "contributions": plots.contributions(findings) if found else None,
-        "rates": plots.rates(findings) if len(findings.scores) else None,
+        "rates": plots.rates(findings) if len(findings.scores) and findings.eventful else None,
         "delays": plots.delays(findings)
         if len(findings.anomalies) and not _replayed(findings)
         else None,

@@ -95,7 +95,7 @@ def rates(findings: Findings, most: int = 20) -> str:
     hourly = findings.scores.group_by("source", pl.col("timestamp").dt.hour().alias("hour")).agg(
         (100 * pl.col("anomalous").mean()).alias("rate")
     )
-    names = findings.sources[:most]
+    names = findings.eventful[:most]
     grid = np.full((len(names), 24), np.nan)
     row = {name: i for i, name in enumerate(names)}
     for source, hour, rate in hourly.iter_rows():

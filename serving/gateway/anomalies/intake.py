@@ -17,6 +17,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pipelines.anomalies.partition import partition_of, partition_stream
 
+_SAMPLES = 5  # of a stream's parts, from which Redis estimates its size
+
 
 class IntakeError(ConnectionError):
     """The broker did not take the telemetry.
@@ -59,7 +61,7 @@ class RedisIntake:
     Args:
         url: `redis://host:port/db` or `rediss://…`.
         stream: partition p is the stream `<stream>:<p>`, dead letters go to `<stream>:dead`.
-        max_entries: in a partition's stream, from which on it counts as full.
+        max_entries, max_mb: in a partition's stream, from which on it counts as full.
         max_letters: dead letters that are kept, about; the oldest go first.
         events_per_entry: at most.
         retry_after_s: what callers are told to wait while a partition is full.
@@ -72,6 +74,7 @@ class RedisIntake:
         stream: str,
         partitions: int,
         max_entries: int,
+        max_mb: float,
         max_letters: int,
         events_per_entry: int,
         retry_after_s: int,
@@ -81,6 +84,7 @@ class RedisIntake:
         self.dead = f"{stream}:dead"
         self.partitions = partitions
         self.max_entries = max_entries
+        self.max_bytes = max_mb * 2**20
         self.max_letters = max_letters
         self.events_per_entry = events_per_entry
         self.retry_after_s = retry_after_s
@@ -106,10 +110,15 @@ class RedisIntake:
             async with self._redis.pipeline(transaction=False) as pipe:
                 for partition in asked:
                     pipe.xlen(partition_stream(self.stream, partition))
-                lengths = await pipe.execute()
+                    pipe.memory_usage(partition_stream(self.stream, partition), samples=_SAMPLES)
+                told = await pipe.execute()
         except (RedisError, OSError) as error:
             raise IntakeError(f"{type(error).__name__}: {error}", unknown=False) from error
-        return frozenset(p for p, n in zip(asked, lengths, strict=True) if n >= self.max_entries)
+        return frozenset(
+            partition
+            for partition, entries, size in zip(asked, told[::2], told[1::2], strict=True)
+            if entries >= self.max_entries or (size or 0) >= self.max_bytes
+        )
 
     async def send(self, events: Mapping[int, Sequence[bytes]], refused: Sequence[Refused]) -> None:
         """Events by partition, in order, and dead letters, in one transaction of the broker.

@@ -13,8 +13,10 @@ from typing import Any, Protocol
 from models.artifact import Artifact
 from serving.torchserve.codecs.anomaly import AnomalyCodec
 from serving.torchserve.codecs.errors import InstanceError
+from serving.torchserve.codecs.indexed_recommendation import IndexedRecommendationCodec
 from serving.torchserve.codecs.one_run import Arrays, Run
 from serving.torchserve.codecs.ranking import RankingCodec
+from serving.torchserve.codecs.rating import RatingCodec
 from serving.torchserve.codecs.recommendation import RecommendationCodec
 from serving.torchserve.codecs.sentiment import SentimentCodec
 
@@ -35,7 +37,9 @@ class Codec(Protocol):
 
 CODECS: dict[str, type[Codec]] = {
     "anomaly": AnomalyCodec,
+    "indexed_recommendation": IndexedRecommendationCodec,
     "ranking": RankingCodec,
+    "rating": RatingCodec,
     "recommendation": RecommendationCodec,
     "sentiment": SentimentCodec,
 }

@@ -117,6 +117,29 @@ def test_the_warehouse_and_its_incidents(tmp_path: Path) -> None:
     assert told.label.tolist() == [NORMAL] * 5 + [ANOMALOUS] * 2 + [NORMAL]
 
 
+def test_the_warehouses_own_log_of_incidents_is_found_where_there_is_one(tmp_path: Path) -> None:
+    folder = warehouse(tmp_path)
+    told = WarehouseReader(folder, tmp_path / "r.csv", incidents="auto").read()
+    assert (told.label == ANOMALOUS).sum() == 2
+    unsure = WarehouseReader(folder, tmp_path / "r.csv", "auto", others_normal=False).read()
+    assert sorted(unsure.label) == [UNKNOWN] * 6 + [ANOMALOUS] * 2
+    (folder / "incidents" / "part.parquet").unlink()
+    assert set(WarehouseReader(folder, tmp_path / "r.csv", "auto").read().label) == {UNKNOWN}
+
+
+def test_what_a_stream_landed_beside_is_read_with_it_and_counts_once(tmp_path: Path) -> None:
+    """Other files may have other columns and types, and rows that are there already."""
+    folder = warehouse(tmp_path)
+    at = [datetime(2026, 1, 1, 0, m, tzinfo=UTC) for m in (0, 9)]
+    pl.DataFrame({"source": ["a"] * 2, "timestamp": at, "disk": [0.5] * 2}).write_parquet(
+        folder / "telemetry" / "date=2026-01-01" / "p001-000000000001-000000000002.parquet"
+    )
+    read = WarehouseReader(folder, tmp_path / "r.csv").read()
+    assert read.fields == ("disk", "cpu")
+    assert len(read) == 9
+    np.testing.assert_array_equal(read.values[[0, 4]], [[np.nan, 0], [0.5, np.nan]])
+
+
 def test_an_empty_warehouse_says_how_to_fill_it(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match=r"no telemetry; .*simulate\.py"):
         WarehouseReader(tmp_path, tmp_path / "r.csv").read()

@@ -75,7 +75,7 @@ def spared(problem) -> NotNegative:  # type: ignore[no-untyped-def]
     runs = torch.cat([runs, torch.tensor([[4, 5] + [0] * 11])])
     real = runs[:, 1:] != 0
     assert int(real.sum()) == len(targets)
-    return NotNegative.of(runs, real, 20)
+    return NotNegative.of(runs, real.nonzero()[:, 0], 20)
 
 
 @pytest.mark.parametrize("chunk", [5, 1000])
@@ -99,6 +99,6 @@ def test_spared_items_are_no_negatives(problem, spared, chunk) -> None:  # type:
 def test_gbce_spares_them_too() -> None:
     hidden, items = torch.ones(1, 1), torch.ones(3, 1)
     runs = torch.tensor([[1, 2]])
-    spared = NotNegative.of(runs, torch.tensor([[True]]), 2)
+    spared = NotNegative.of(runs, torch.tensor([0]), 2)
     loss = GBCE(negatives=50, calibration=0.0)(hidden, items, torch.tensor([2]), spared)
     assert loss.item() == pytest.approx(F.softplus(torch.tensor(-1.0)).item())

@@ -264,3 +264,27 @@ def test_warehouse_keeps_chosen_events_in_time_order(tmp_path: Path) -> None:
 def test_no_warehouse_says_how_to_fill_it(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match=r"scripts/simulate\.py"):
         WarehouseReader(tmp_path, ["x"]).read()
+
+
+def test_ratings_off_the_scale_are_rejected_with_their_lines(tmp_path: Path) -> None:
+    file = tmp_path / "u.data"
+    file.write_text("1\t2\t5\t1000000000\n1\t3\t0\t1000000000\n1\t4\t5.5\t1000000000\n")
+    rejects = tmp_path / "r.csv"
+    reader = MovieLensReader(file, rejects, max_reject_share=1.0, scale=[1, 5])
+    assert pairs(reader.read()) == [("1", "2")]
+    bad = pl.read_csv(rejects)
+    assert bad["line"].to_list() == [2, 3]
+    assert set(bad["reason"]) == {"rating outside the scale 1 to 5"}
+    with pytest.raises(DataError, match=r"2 × rating outside the scale 1 to 5"):
+        MovieLensReader(file, rejects, scale=[1, 5]).read()
+
+
+def test_tables_keep_to_a_scale_and_ids_of_every_kind(tmp_path: Path) -> None:
+    file = tmp_path / "ratings.csv"
+    file.write_text(
+        f"who,what,stars\n-5,{2**63 + 1},0.5\nanna,-1,9\n{2**64},x y,5\n", encoding="utf-8"
+    )
+    columns: dict[str, str | None] = {"user_id": "who", "item_id": "what", "rating": "stars"}
+    reader = TableReader(file, columns, tmp_path / "r.csv", max_reject_share=0.5, scale=[0.5, 5.0])
+    assert pairs(reader.read()) == [("-5", str(2**63 + 1)), (str(2**64), "x y")]
+    assert "rating outside the scale 0.5 to 5" in (tmp_path / "r.csv").read_text()

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.pretrained import encoder_folder
 from models.sentiment.embeddings import EncoderVectors, VectorFile
-from models.sentiment.encoder import encoder_folder
 from models.sentiment.texts import TextError
 from models.sentiment.tokenization import word_tokenizer
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
+from models.pretrained import EncoderError
 from models.sentiment.readers.query import TextQuery
 from models.sentiment.readers.reviews import ReviewReader
 from models.sentiment.readers.table import MissingTextsError, TextTable
@@ -274,7 +275,7 @@ def test_rows_are_known_by_the_line_on_which_they_begin(tmp_path: Path) -> None:
     [("package:absent/model", "no package 'absent'"), ("no folder", "is no folder, and cannot")],
 )
 def test_an_encoder_that_is_not_there_is_named(encoder: str, told: str) -> None:
-    with pytest.raises(TextError, match=told):
+    with pytest.raises((TextError, EncoderError), match=told):
         SubwordTokenizer(encoder)([])
 
 

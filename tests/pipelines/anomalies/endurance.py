@@ -22,8 +22,9 @@ import redis
 import sqlalchemy as sa
 
 from pipelines.anomalies.journal import scores_of, unpack
+from pipelines.anomalies.landing import landed, needed
 from pipelines.anomalies.partition import partition_of, partition_stream
-from pipelines.anomalies.scores import _files, _needed, read_scores
+from pipelines.anomalies.scores import read_scores
 from pipelines.anomalies.store import ANOMALIES, connect, event_id
 from pipelines.anomalies.tables import JOURNAL, PARTITIONS
 from tests.conftest import ROOT
@@ -149,13 +150,24 @@ def expected(events: list[dict[str, Any]]) -> set[str]:
 def written(root: Path) -> int:
     """Rows of the scores table and the journal as they lie there, nothing made unique."""
     folder = root / "data" / "warehouse" / "scores"
-    files = [f for day in folder.glob("date=*") for f in _needed(_files(day))]
-    landed = sum(pl.scan_parquet(f.path).select(pl.len()).collect().item() for f in files)
+    files = [f for day in folder.glob("date=*") for f in needed(landed(day))]
+    there = sum(pl.scan_parquet(f.path).select(pl.len()).collect().item() for f in files)
     found = engine(root)
     with found.begin() as connection:
         records = connection.scalars(sa.select(JOURNAL.c.record)).all()
     found.dispose()
-    return landed + sum(len(scores_of(unpack(r))) for r in records)
+    return there + sum(len(scores_of(unpack(r))) for r in records)
+
+
+def telemetry_differs(root: Path, events: list[dict[str, Any]]) -> int:
+    """Rows of the telemetry table that are not those that were sent, or missing, or there twice."""
+    files = (root / "data" / "warehouse" / "telemetry").rglob("*.parquet")
+    rows = pl.concat([pl.read_parquet(f, hive_partitioning=False) for f in files])
+    moment = pl.col("timestamp").str.to_datetime(time_zone="UTC", time_unit="us")
+    sent = pl.DataFrame(events).with_columns(moment)
+    both = rows.join(sent, on=["source", "timestamp"], suffix="_sent")
+    right = both.filter((pl.col("cpu") - pl.col("cpu_sent")).abs() < 1e-3)
+    return abs(len(rows) - len(sent)) + len(sent) - len(right)
 
 
 def endure(root: Path, count: int, kills: int, per_s: float, seed: int) -> dict[str, int]:
@@ -210,6 +222,7 @@ def endure(root: Path, count: int, kills: int, per_s: float, seed: int) -> dict[
         "anomalies": len(ids),
         "events_lost": count - len(scored),
         "scores_twice": written(root) - len(scored),
+        "telemetry_differs": telemetry_differs(root, events),
         "anomalies_lost": len(wanted - set(ids)),
         "anomalies_wrong": len(set(ids) - wanted),
         "anomalies_twice": len(ids) - len(set(ids)),
@@ -219,7 +232,7 @@ def endure(root: Path, count: int, kills: int, per_s: float, seed: int) -> dict[
 
 FAULTS = (
     "events_lost", "scores_twice", "anomalies_lost", "anomalies_wrong", "anomalies_twice",
-    "topic_differs",
+    "telemetry_differs", "topic_differs",
 )  # fmt: skip
 
 if __name__ == "__main__":

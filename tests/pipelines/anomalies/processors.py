@@ -15,9 +15,9 @@ from models import artifact
 from pipelines.anomalies import job
 from pipelines.anomalies.analysis import Rules
 from pipelines.anomalies.brokers.broker import Broker
+from pipelines.anomalies.landing import LandedTable
 from pipelines.anomalies.processor import Pace, Processor
 from pipelines.anomalies.scorers.onnx import OnnxScorer
-from pipelines.anomalies.scores import ScoreTable
 from pipelines.anomalies.severity import SeverityScale
 from pipelines.anomalies.store import ANOMALIES, connect
 from pipelines.anomalies.telemetry_reader import TelemetryReader
@@ -51,7 +51,8 @@ def processor(broker: Broker, root: Path, **changed: Any) -> Processor:
         "store": f"sqlite:///{root}/store.db",
         "busy_s": 10,
         "lease_s": 1.0,
-        "scores": ScoreTable(root / "scores", most_files=5, small_mb=16),
+        "scores": LandedTable(root / "scores", most_files=5, small_mb=16),
+        "telemetry": LandedTable(root / "telemetry", most_files=5, small_mb=16),
         "reader": TelemetryReader(PARTITIONS),
         "rules": rules(),
         "champion": partial(artifact.latest, root / "artifacts", "anomaly"),

@@ -18,12 +18,13 @@ from confluent_kafka import Consumer, Producer
 from pipelines.anomalies.brokers.broker import Broker
 from pipelines.anomalies.brokers.kafka import KafkaBroker
 from pipelines.anomalies.brokers.redis import RedisBroker
+from pipelines.anomalies.commits import CommitStore
 from pipelines.anomalies.leases import Wanted
 from pipelines.anomalies.partition import partition_of
 from pipelines.anomalies.processor import Processor
 from pipelines.anomalies.scores import read_scores
 from pipelines.anomalies.store import STARTS, THRESHOLDS, VERDICTS, connect, event_id
-from pipelines.streaming.source import StreamFullError
+from pipelines.streaming.source import BrokerError, StreamFullError
 from tests.pipelines.anomalies.parts import MovingBank, detector, telemetry
 from tests.pipelines.anomalies.processors import PARTITIONS, found, processor, running, until
 from tests.scripts.streams import RedisServer
@@ -155,7 +156,22 @@ async def test_every_event_is_scored_with_those_before_it_and_told_once(
     assert high.fields["cpu"]["expected"] < high.fields["cpu"]["value"]
     total = sum(f["contribution"] for f in high.fields.values())
     assert total == pytest.approx(high.score, rel=1e-4)
-    assert not any((tmp_path / "scores").rglob(".*.parquet")), "no temporary files stay"
+    tables = [tmp_path / name for name in ("scores", "telemetry")]
+    assert not any(p for table in tables for p in table.rglob(".*")), "no temporary files stay"
+    landed = pl.concat([pl.read_parquet(p) for p in tables[1].rglob("*.parquet")])
+    moment = pl.col("timestamp").str.to_datetime(time_zone="UTC", time_unit="us")
+    sent = pl.DataFrame(events).with_columns(moment).sort("source", "timestamp")
+    assert (
+        landed.select("source", "timestamp", "cpu", "memory")
+        .sort("source", "timestamp")
+        .equals(
+            sent.select(
+                "source",
+                "timestamp",
+                *(pl.col(f).cast(pl.Float32).cast(pl.Float64) for f in ("cpu", "memory")),
+            )
+        )
+    )
 
 
 async def test_a_second_processor_shares_and_what_leaves_is_handed_over_with_its_state(
@@ -188,8 +204,9 @@ async def test_a_second_processor_shares_and_what_leaves_is_handed_over_with_its
                 await send(sender, events[900:])
                 await until(lambda: three._handled == 300, "the third", 20)
         finally:
+            del one._lease, one.leases.look  # type: ignore[method-assign]
             asleep.set()
-        # It wakes up, reads the same events, and must not write any more.
+        # It wakes up, may read the same events, and must not write any more.
         await until(lambda: not one.workload.held, "the first notices", 20)
     await sender.close()
     assert_as_alone(tmp_path, events)
@@ -221,6 +238,41 @@ async def test_poison_is_kept_with_its_reason_and_can_be_replayed(
     assert scores(tmp_path)["source"].to_list() == ["b", "s0"]
     await sender.close()
     await again.close()
+
+
+async def test_dead_letters_are_kept_once_whoever_dies_when(
+    tmp_path: Path, redis_brokers: Brokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before they left the store, and killed once the broker had them."""
+    detector(tmp_path / "artifacts")
+    sender = redis_brokers()
+    bad = [{**e, "memory": "12"} for e in telemetry(30, 6)]
+    await send(sender, bad, 5)
+
+    async def killed(*_: Any) -> None:
+        raise BrokerError("killed here")
+
+    def forgotten(*_: Any) -> None:
+        raise OSError("killed here")
+
+    monkeypatch.setattr(RedisBroker, "bury", killed)
+    async with running(processor(redis_brokers(), tmp_path)) as made:
+        await until(lambda: made.metrics.events.labels("dead")._value.get() == 30, "the commits")
+        assert await sender.dead_letters(100) == []
+    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        patched.setattr(CommitStore, "letters_gone", forgotten)
+        async with running(processor(redis_brokers(), tmp_path)) as made:
+            failures = made.metrics.failures.labels("topic")._value
+            await until(lambda: failures.get() > 0, "the first are with the broker")
+    async with running(processor(redis_brokers(), tmp_path)) as made:
+        await until(lambda: len(made.workload.held) == PARTITIONS, "the heir")
+    letters = await sender.dead_letters(100)
+    assert sorted(json.loads(one.payload)["timestamp"] for one in letters) == sorted(
+        e["timestamp"] for e in bad
+    )
+    assert CommitStore(connect(f"sqlite:///{tmp_path}/store.db")).letters(10) == []
+    await sender.close()
 
 
 async def test_verdicts_move_the_threshold_of_their_source_once_also_after_a_restart(
@@ -328,8 +380,17 @@ async def test_a_burst_waits_in_the_broker_and_senders_are_told(
     events = telemetry(4000, 8)
     sender = Brokers("redis", redis_brokers.place, "full")(most_waiting=30)
     await send(sender, events[:500], 1)
-    with pytest.raises(StreamFullError, match=r"entries waiting; at most 30 are accepted: send"):
+    with pytest.raises(
+        StreamFullError, match=r"waiting; at most 30 and 256 MiB are accepted: send"
+    ):
         await send(sender, events[500:], 1)
+    large = Brokers("redis", redis_brokers.place, "large")(most_mb=0.018)
+    entry = json.dumps([e for e in events if e["source"] == "s0"][:99]).encode()  # about 11 kB
+    for _ in range(2):
+        await large.send([entry])
+    with pytest.raises(StreamFullError, match=r"has 2 entries of 0\.0 MiB waiting; .* 0\.018 MiB"):
+        await large.send([entry])
+    await large.close()
     roomy = redis_brokers()
     await send(roomy, events, 10)
     batches: list[int] = []

@@ -119,6 +119,17 @@ def test_the_page_stands_alone_and_shows_all(findings: Findings, tmp_path: Path)
     assert "planted incident" in text
 
 
+def test_sources_where_nothing_happened_are_not_drawn(
+    filled: tuple[sa.Engine, Path], tmp_path: Path
+) -> None:
+    findings = gather(filled[0], reader)  # nobody planted anything: `b` and `c` have no anomaly
+    assert findings.eventful == ["a"]
+    write_page(findings, tmp_path / "page.html", sources=6, points=200, gravest=5)
+    text = (tmp_path / "page.html").read_text()
+    assert re.findall(r"<figcaption>([^ <]+)</figcaption>", text) == ["a"]
+    assert "2 sources without any are not drawn" in text
+
+
 def test_a_range_holds(filled: tuple[sa.Engine, Path]) -> None:
     since, until = moment("2026-01-05T10:05"), moment("2026-01-05T11:07:00+01:00")
     part = gather(filled[0], reader, since, until)

@@ -10,13 +10,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
 
 from pipelines.anomalies.brokers.redis import RedisBroker
 from pipelines.anomalies.journal import Record, Verdict, pack, read, scores_of, unpack
-from pipelines.anomalies.scores import ScoreTable, read_scores
+from pipelines.anomalies.landing import LandedTable
+from pipelines.anomalies.scores import read_scores, score_rows
 from pipelines.anomalies.store import connect
+from pipelines.anomalies.telemetry_rows import telemetry_rows
 from tests.pipelines.anomalies.parts import detector, telemetry
 from tests.pipelines.anomalies.processors import PARTITIONS, found, processor, running, until
 from tests.scripts.streams import RedisServer
@@ -52,12 +55,13 @@ def test_a_record_comes_back_as_it_was_for_other_fields_too() -> None:
 def test_landing_again_after_a_crash_changes_nothing_and_small_files_are_merged(
     tmp_path: Path,
 ) -> None:
-    table = ScoreTable(tmp_path, most_files=3, small_mb=1)
+    table = LandedTable(tmp_path, most_files=3, small_mb=1)
     for n in range(10):
-        table.land(1, n + 1, n + 1, [batch(-50 + 10 * n)])
-    table.land(2, 1, 1, [batch(0, source="t")])
+        table.land(1, n + 1, n + 1, score_rows([batch(-50 + 10 * n)]))
+    table.land(2, 1, 1, score_rows([batch(0, source="t")]))
     # The commits 10 and 11 land together, as 10 was not told to the store before the crash.
-    table.land(1, 10, 11, [batch(40), batch(50)])
+    table.land(1, 10, 11, score_rows([batch(40), batch(50)]))
+    assert not list(tmp_path.rglob("p001-*10-*10.parquet")), "what the new file holds too is gone"
     found = read_scores(tmp_path)
     assert len(found) == 120
     assert found["score"].null_count() == 12
@@ -66,6 +70,35 @@ def test_landing_again_after_a_crash_changes_nothing_and_small_files_are_merged(
     since, until_ = MIDNIGHT - timedelta(seconds=5), MIDNIGHT + timedelta(seconds=5)
     some = read_scores(tmp_path, since=since, until=until_, source="s")
     assert some["timestamp"].to_list() == [since + timedelta(seconds=n) for n in range(10)]
+
+
+def test_what_was_scored_lands_beside_the_scores_with_the_fields_of_each_version(
+    tmp_path: Path,
+) -> None:
+    table = LandedTable(tmp_path, most_files=1, small_mb=1)
+    whole = record(0)
+    gappy = record(10)._replace(fields=("b", "c"))
+    gappy.values[3, 1] = np.nan
+    nothing = record(0)
+    nothing = nothing._replace(**{
+        name: getattr(nothing, name)[:0]
+        for name in ("source", "time_us", "score", "threshold", "anomalous", "kind", "identity",
+                     "values")
+    })  # fmt: skip
+    table.land(1, 1, 1, telemetry_rows([nothing.batch()]))
+    assert not list(tmp_path.iterdir()), "a verdict alone brings no telemetry"
+    table.land(1, 1, 2, telemetry_rows([whole.batch(), nothing.batch()]))
+    table.land(1, 3, 3, telemetry_rows([unpack(pack(gappy.batch()))]))
+    (file,) = tmp_path.rglob("*.parquet")
+    rows = pl.read_parquet(file, hive_partitioning=False)
+    assert rows.schema == {
+        "source": pl.String, "timestamp": pl.Datetime("us", "UTC"),
+        "a": pl.Float64, "b": pl.Float64, "c": pl.Float64,
+    }  # fmt: skip
+    assert rows["timestamp"].to_list() == [MIDNIGHT + timedelta(seconds=n) for n in range(20)]
+    assert rows["a"].to_list() == [*range(0, 20, 2), *[None] * 10]
+    assert rows["b"].to_list() == [*range(1, 20, 2), *range(0, 20, 2)]
+    assert rows["c"].to_list() == [*[None] * 10, 1, 3, 5, None, *range(9, 20, 2)]
 
 
 @pytest.fixture

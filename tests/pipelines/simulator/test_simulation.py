@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from pipelines.simulator.commerce import Rates
+from pipelines.simulator.incident_log import IncidentLog
 from pipelines.simulator.overview import draw
 from pipelines.simulator.simulation import SettingsError, Simulation, WarehouseExistsError
 from scripts.entrypoint import CONFIGS
@@ -29,6 +31,10 @@ SEGMENT_NAMES = {
     "Product Reviewed",
     "Experiment Viewed",
 }
+
+
+NOTICED = {"correlated": 0.9, "plateau": 0.8, "drift": 0.7, "spike": 0.5}
+LOG = IncidentLog(NOTICED, start_late=0.2, end_late_s=300, entered_late_h=8)
 
 
 def simulation(folder: Path, **changes: object) -> Simulation:
@@ -48,6 +54,7 @@ def simulation(folder: Path, **changes: object) -> Simulation:
         "telemetry_interval_s": 300,
         "incident_rate": 0.3,
         "rates": Rates(),
+        "log": LOG,
     }
     return Simulation(**{**settings, **changes})  # type: ignore[arg-type]
 
@@ -263,6 +270,34 @@ def test_settings_that_cannot_be(tmp_path: Path, setting: str, value: float, mes
     with pytest.raises(SettingsError, match=message):
         simulation(tmp_path, **{setting: value}).run(quiet)
     assert not (tmp_path / "warehouse").exists()
+
+
+def test_the_operators_log_knows_part_of_the_truth_late(tmp_path: Path) -> None:
+    simulation(tmp_path, sources=60, users=3).run(quiet)
+    entries = read(tmp_path, "incidents")
+    truth = pl.read_parquet(tmp_path / "truth" / "incidents" / "*.parquet")
+    assert 0.55 < len(entries) / len(truth) < 0.9, "some are never noticed"
+    met = entries.join(truth, on="source", suffix="_true").filter(
+        pl.col("start").is_between(
+            pl.col("start_true") - pl.duration(minutes=1), pl.col("end_true")
+        )
+    )
+    assert met["incident_id"].n_unique() == len(entries), "each speaks of a real one"
+    assert (met["end"] >= met["end_true"] - timedelta(minutes=1)).all()
+    late = (met["start"] - met["start_true"]).dt.total_seconds()
+    length = (met["end_true"] - met["start_true"]).dt.total_seconds()
+    assert (late <= 0.2 * length).all()
+    assert (late > 0).mean() > 0.5, "the start is noted late"
+    assert (entries["timestamp"] > entries["end"]).all(), "entered after the end"
+    assert entries["timestamp"].max() < datetime(2026, 1, 1, tzinfo=UTC)  # type: ignore[operator]
+    last = truth.filter(pl.col("end") > datetime(2025, 12, 31, 12, tzinfo=UTC))
+    missed = len(last.join(met, left_on=["source", "start"], right_on=["source", "start_true"],
+                           how="anti"))  # fmt: skip
+    assert missed > len(last) / 2, "most of the newest are not entered yet"
+    assert "kind" not in entries.columns
+    for file in (tmp_path / "warehouse" / "incidents").rglob("*.parquet"):
+        days = pl.read_parquet(file)["timestamp"].dt.date().cast(pl.String)
+        assert set(days) == {file.parent.name.removeprefix("date=")}
 
 
 def test_a_day_without_visitors(tmp_path: Path) -> None:

@@ -116,7 +116,8 @@ class StreamCounts:
         except orjson.JSONDecodeError:
             return
         for event in content if isinstance(content, list) else [content]:
-            if not isinstance(event, dict) or event.get("event") not in self.events:
+            name = event.get("event") if isinstance(event, dict) else None
+            if not isinstance(name, str) or name not in self.events:
                 continue
             properties = event.get("properties")
             if not isinstance(properties, dict):

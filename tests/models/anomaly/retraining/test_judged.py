@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from hydra import compose, initialize_config_dir
 
 from models.anomaly.retraining.judged import JudgedReader
 from models.anomaly.retraining.splits import Newest, SplitAt, moment
 from models.anomaly.telemetry import ANOMALOUS, NORMAL, UNKNOWN, Telemetry, TelemetryError
 from pipelines.anomalies.labels import SCHEMA
+from scripts.entrypoint import CONFIGS
 
 
 @dataclass
@@ -143,3 +145,26 @@ def test_an_empty_part_is_named(at: int, since: int | None) -> None:
 def test_one_moment_cannot_be_cut() -> None:
     with pytest.raises(TelemetryError, match="nothing can be kept back"):
         moment(Telemetry.of(np.zeros((3, 1)), time=np.full(3, 7)), 0.2)
+
+
+def test_of_several_rows_in_a_second_the_one_that_was_judged_is_labelled(tmp_path: Path) -> None:
+    """Where nothing tells them apart, all of them are."""
+    values = np.array([[1, 2], [3, 4], [5, 6], [7, 8]], np.float32)
+    given = Telemetry.of(values, ("cpu", "memory"), np.array([60, 60, 60, 120]), ["a"] * 4)
+
+    def read(**fields: float | None) -> list[int]:
+        labels = table(tmp_path / str(fields), row("a", 60, "confirmed", **fields))
+        return [int(x) for x in JudgedReader(Given(given), labels).read().label]
+
+    assert read(cpu=3.0, memory=4.0) == [UNKNOWN, ANOMALOUS, UNKNOWN, UNKNOWN]
+    assert read(cpu=3.0, memory=None) == [UNKNOWN, ANOMALOUS, UNKNOWN, UNKNOWN]
+    assert read(cpu=9.0, memory=9.0) == [ANOMALOUS] * 3 + [UNKNOWN]
+    assert read() == [ANOMALOUS] * 3 + [UNKNOWN]
+
+
+def test_retraining_takes_no_word_of_a_log_for_a_verdict() -> None:
+    """What a log of incidents does not name, nobody has judged to be normal."""
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        cfg = compose("retrain", ["retrain=anomaly"])
+    reader = cfg.data.reader.reader
+    assert (reader.incidents, reader.others_normal) == ("auto", False)

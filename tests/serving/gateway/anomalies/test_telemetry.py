@@ -190,6 +190,19 @@ async def test_full_partitions_push_back(
         assert len(entries(broker, stream, partition_of(here, PARTITIONS))) == 1
 
 
+async def test_a_few_huge_entries_push_back_too(anomaly_config: DictConfig) -> None:
+    """An entry may hold hundreds of events: their number alone bounds no memory."""
+    anomaly_config.anomalies.intake.max_mb = 0.05
+    async with running(anomaly_config) as client:
+        for n in range(20):
+            some = [event(messageId=f"{n}-{m}") for m in range(300)]
+            response = await send(client, *some)
+            if response.status_code != 202:
+                break
+        assert response.status_code == 429
+        assert 1 <= n < 5
+
+
 @pytest.fixture
 def own_broker(tmp_path: Path) -> Iterator[RedisServer]:
     server = RedisServer(tmp_path)

@@ -26,12 +26,13 @@ from tests.serving.gateway.conftest import Upstream, gateway_config
 
 ITEM = Entity(name="item", join_keys=["item_id"], value_type=ValueType.STRING)
 NOW = datetime.now(UTC)
+HISTORY = "user_history:item_ids"
 FIELDS = [
-    {"name": "user_id", "side": "user", "feature": None},
-    {"name": "item_ids", "side": "user", "feature": "user_history:item_ids"},
-    {"name": "age", "side": "user", "feature": "user_profile:age"},
-    {"name": "item_id", "side": "item", "feature": None},
-    {"name": "price", "side": "item", "feature": "item_content:price"},
+    {"name": "user_id", "kind": "categorical", "side": "user", "feature": None},
+    {"name": "item_ids", "kind": "multi_hot", "side": "user", "feature": HISTORY},
+    {"name": "age", "kind": "dense", "side": "user", "feature": "user_profile:age"},
+    {"name": "item_id", "kind": "categorical", "side": "item", "feature": None},
+    {"name": "price", "kind": "dense", "side": "item", "feature": "item_content:price"},
 ]
 
 
@@ -117,7 +118,9 @@ def make_ranker(root: Path, fields: Sequence[dict[str, Any]] = FIELDS) -> Path:
     node = helper.make_node("Neg", ["price"], ["scores"])
     graph = helper.make_graph([node], "ranker", [value], [score])
     onnx.save(helper.make_model(graph, ir_version=9), str(parts / "model.onnx"))
-    (parts / "assets" / "fields.json").write_text(json.dumps({"fields": list(fields)}))
+    (parts / "assets" / "fields.json").write_text(
+        json.dumps({"fields": list(fields), "vocabularies": {}})
+    )
     (parts / "metrics.json").write_text("{}")
     signature = Signature(
         name="ranker",

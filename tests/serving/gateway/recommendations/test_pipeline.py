@@ -11,8 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from models import artifact
 from serving.features.errors import UnknownNameError
 from serving.gateway.state import GatewayState
+from serving.torchserve.codecs.ranking import RankingCodec
 from tests.serving.gateway.conftest import Upstream, running
 from tests.serving.gateway.recommendations.conftest import FIELDS, ask, items, make_ranker
 
@@ -180,6 +182,8 @@ async def test_a_ranker_orders_the_candidates_of_all_sources(
         assert items(answer) == ["i00", "i03", "i04", "i05"], "the lowest numbers, seen ones out"
         (asked,) = upstream.ranked
         assert asked["user"] == {"user_id": "u1", "item_ids": ["i01", "i02"], "age": 30}
+        understood = RankingCodec(artifact.load(ranker)).check(asked)
+        assert (understood.missing, understood.ignored) == ([], []), "as TorchServe's side has it"
         at = asked["items"]["item_id"].index("i07")
         assert asked["items"]["price"][at] == 7.0
         models = (await ask(session, "/health/ready"))["models"]
