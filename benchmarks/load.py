@@ -57,7 +57,9 @@ class Connection(asyncio.Protocol):
         self.load.free(self)
 
     def connection_lost(self, error: Exception | None) -> None:
-        if time.perf_counter() < self.load.deadline:
+        if self in self.load.idle:
+            self.load.idle.remove(self)  # servers close what rests for some seconds
+        elif time.perf_counter() < self.load.deadline:
             self.load.lost += 1
         if not self.done.done():
             self.done.set_result(None)
@@ -87,7 +89,7 @@ class Load:
         self.unexpected = 0
         self.lost = 0
         self.rate = rate
-        self._idle: list[Connection] = []
+        self.idle: deque[Connection] = deque()  # the one that has rested longest asks next
         self._due: deque[float] = deque()
 
     def free(self, connection: Connection) -> None:
@@ -100,7 +102,7 @@ class Load:
         elif self.rate is None:
             connection.ask(now)
         else:
-            self._idle.append(connection)
+            self.idle.append(connection)
 
     async def pace(self, rate: float) -> None:
         """Make requests due until the deadline; they wait where no connection is free."""
@@ -110,12 +112,12 @@ class Load:
             if due >= self.deadline:
                 break
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            if self._idle:
-                self._idle.pop().ask(due)
+            if self.idle:
+                self.idle.popleft().ask(due)
             else:
                 self._due.append(due)
         await asyncio.sleep(max(0.0, self.deadline - time.perf_counter()))
-        for connection in self._idle:
+        for connection in self.idle:
             connection.transport.close()  # type: ignore[attr-defined]
 
     def record(self, now: float, latency: float, good: bool, status: int) -> None:

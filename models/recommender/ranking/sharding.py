@@ -63,6 +63,14 @@ class AnySharder(EmbeddingBagCollectionSharder):  # type: ignore[misc]
         return [ShardingType[k].value for k in kinds]
 
 
+class PlannedSharder(EmbeddingBagCollectionSharder):  # type: ignore[misc]
+    """What the planner may choose from: ways whose tables are updated in the backward pass."""
+
+    def sharding_types(self, compute_device_type: str) -> list[str]:
+        offered: list[str] = super().sharding_types(compute_device_type)
+        return [kind for kind in offered if kind != ShardingType.DATA_PARALLEL.value]
+
+
 class ShardedStrategy(ModelParallelStrategy):
     """Shards the network of a model that asks for it in `configure_model`, by `shard(net)`.
 
@@ -78,6 +86,7 @@ class ShardedStrategy(ModelParallelStrategy):
         self.plan = plan
         self.fused = fused
         self.sharded: DistributedModelParallel | None = None
+        self.fused_names: set[str] = set()
 
     def shard(self, net: RankingNet) -> DistributedModelParallel:
         """The network over all processes, with the weights that it has.
@@ -88,11 +97,12 @@ class ShardedStrategy(ModelParallelStrategy):
         kinds = self._kinds(list(tables))
         whole = {n: t.weight.detach().clone() for n, t in tables.items() if not t.weight.is_meta}
         net.embeddings.to("meta")  # the fused kernels take no tables that exist already
-        fused = [t.weight for name, t in tables.items() if kinds.get(name) != "data_parallel"]
+        fused = {n: t.weight for n, t in tables.items() if kinds.get(n) != "data_parallel"}
+        self.fused_names = {f"embeddings.embedding_bags.{n}.weight" for n in fused}
         if fused:
             keywords = dict(self.fused.keywords)
-            apply_optimizer_in_backward(cast(Any, self.fused.func), fused, keywords)
-        sharder = AnySharder()
+            apply_optimizer_in_backward(cast(Any, self.fused.func), fused.values(), keywords)
+        sharder = AnySharder() if kinds else PlannedSharder()
         device = self.root_device
         plan = self._plan(net, kinds, sharder)
         sharded = DistributedModelParallel(net, device=device, plan=plan, sharders=[sharder])
@@ -119,14 +129,14 @@ class ShardedStrategy(ModelParallelStrategy):
                 )
         return kinds
 
-    def _plan(self, net: RankingNet, kinds: dict[str, str], sharder: AnySharder) -> ShardingPlan:
+    def _plan(self, net: RankingNet, kinds: dict[str, str], sharder: Any) -> ShardingPlan:
         device = self.root_device.type
         world, local = self.world_size, self.num_processes
         if not kinds:
             topology = Topology(world, compute_device=device, local_world_size=local)
             planner = EmbeddingShardingPlanner(topology=topology)
             group = torch.distributed.group.WORLD
-            return planner.collective_plan(net, [EmbeddingBagCollectionSharder()], group)
+            return planner.collective_plan(net, [PlannedSharder()], group)
         width = {n: t.embedding_dim for n, t in net.embeddings.embedding_bags.items()}
         makers: dict[str, Callable[[int, str], Any]] = {
             "row_wise": lambda *_: row_wise(),
@@ -147,8 +157,9 @@ class ShardedStrategy(ModelParallelStrategy):
         """The fused optimizer and one of the rest as one, whose state knows parameters by name."""
         assert self.sharded is not None, "configure_model has not sharded anything"
         fused = self.sharded.fused_optimizer
-        done = set(fused.params)
-        rest = {n: p for n, p in self.sharded.named_parameters() if n not in done}
+        # Where this process holds no part of a table, the fused optimizer does not know its name.
+        named = self.sharded.named_parameters()
+        rest = {n: p for n, p in named if n not in self.fused_names}
         wrapped = KeyedOptimizerWrapper(rest, lambda _: dense(rest))
         return cast(Optimizer, CombinedOptimizer([fused, ("dense", wrapped)]))
 
@@ -198,6 +209,11 @@ class ShardedStrategy(ModelParallelStrategy):
         for n, optimizer in enumerate(plain):
             optimizer.load_state_dict(states[f"optimizer_{n}"])
         kept: dict[str, Any] = torch.load(path / META, map_location="cpu", weights_only=False)
+        for schedule in kept.get("lr_schedulers", ()):
+            # Rates of each group: processes differ in how many parts of tables they hold.
+            schedule.pop("base_lrs", None)
+            schedule.pop("_last_lr", None)
+            schedule["lr_lambdas"] = []
         return kept
 
     def _determine_device_ids(self) -> list[int]:
