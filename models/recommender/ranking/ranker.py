@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.recommender.interactions import DataError
 from models.recommender.ranking.examples import Batch, Examples
 from models.recommender.ranking.metrics import measured
 from models.recommender.ranking.nets.net import RankingNet
@@ -117,14 +116,9 @@ class Ranker(pl.LightningModule):
             optimizer = combined(lambda rest: self.make_optimizer(self._decayed(rest.values())))
         if self.make_scheduler is None:
             return optimizer
-        estimated = self.trainer.estimated_stepping_batches
-        if math.isinf(estimated) or estimated < 0:
-            raise DataError(
-                "nobody knows how many steps a stream has: give trainer.max_steps=…, or "
-                "scheduler=constant"
-            )
-        steps = int(estimated)
-        scheduler = self.make_scheduler(optimizer, total_steps=steps)
+        steps = self.trainer.estimated_stepping_batches
+        known = None if math.isinf(steps) or steps < 0 else int(steps)
+        scheduler = self.make_scheduler(optimizer, total_steps=known)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},

@@ -14,6 +14,7 @@ import torch
 from models.recommender.interactions import DataError
 from models.recommender.ranking.readers.criteo import COLUMNS, CriteoReader
 from models.recommender.ranking.stream import BlockBatches, StreamedRankingDataModule
+from models.schedules import ScheduleError
 from models.training import train
 from tests.models.recommender.ranking.test_training import CONFIGS, compose, initialize_config_dir
 
@@ -153,7 +154,7 @@ def test_a_schedule_without_an_end_says_what_it_needs(tmp_path: Path) -> None:
              "scheduler=warmup_cosine", "trainer.max_epochs=1", "export=none",
              "data.buckets=50", "datamodule.batch_size=64", "threads=1"],
         )  # fmt: skip
-    with pytest.raises(DataError, match=r"trainer\.max_steps"):
+    with pytest.raises(ScheduleError, match=r"trainer\.max_steps"):
         train(cfg)
 
 
