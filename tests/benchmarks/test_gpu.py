@@ -89,7 +89,7 @@ def test_shares_are_of_the_devices_own_peaks() -> None:
 def test_it_runs_on_a_cpu(tmp_path: Path) -> None:
     report, shown = run(
         tmp_path, *SMALL, "ranking.plan=row_wise", "~ranking.variants",
-        "+ranking.variants={fp32: null, bf16: [trainer.precision=bf16-mixed]}",
+        "+ranking.variants={fp32: null, bf16: ['trainer.precision=bf16-mixed']}",
     )  # fmt: skip
     rates = {k: v for k, v in report["model"].items() if k.endswith("samples_per_s")}
     assert set(rates) == {"bf16 samples_per_s", "samples_per_s"}
