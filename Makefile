@@ -46,7 +46,7 @@ check: setup ## Format, lint, types, import contracts, container and compose fil
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/hadolint Dockerfile.gpu
-	$(BIN)/shellcheck .ci/run locks/lock.sh
+	$(BIN)/shellcheck .ci/run locks/lock.sh deploy/slurm/train.sbatch
 
 bench-setup: setup ## Make .venv-peers with the systems that the benchmarks compare with
 	for name in peers peers-anomaly; do \

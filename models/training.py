@@ -146,7 +146,11 @@ def _checkpoint(cfg: DictConfig, output: Path) -> str | None:
     """Where to go on from: `resume=true` means the last checkpoint of this output_dir."""
     if cfg.resume in (None, False):
         return None
-    path = output / "checkpoints" / "last.ckpt" if cfg.resume is True else Path(cfg.resume)
+    own = cfg.resume in (True, "auto")
+    path = output / "checkpoints" / "last.ckpt" if own else Path(cfg.resume)
+    if cfg.resume == "auto" and not path.exists():
+        log.info("resume=auto: no checkpoint at %s yet; training begins", path)
+        return None
     if not path.exists():
         raise ResumeError(
             f"resume={cfg.resume}: no checkpoint at {path}; give the output_dir of an interrupted "

@@ -245,6 +245,18 @@ def test_a_resume_without_a_checkpoint_says_so(sequences: Path, tmp_path: Path) 
         train(config(sequences, tmp_path, "resume=true"))
 
 
+def test_resume_auto_begins_and_then_goes_on(
+    sequences: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "models.training")
+    again = ["resume=auto", "export=none", "evaluation.floors=null"]
+    train(config(sequences, tmp_path, "trainer.max_epochs=1", *again))
+    assert "training begins" in caplog.text
+    train(config(sequences, tmp_path, "trainer.max_epochs=2", *again))
+    assert "resuming from" in caplog.text
+    assert json.loads((tmp_path / "metrics.json").read_text())["conditions"]["epochs"] == 2
+
+
 @pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(sequences: Path, tmp_path: Path) -> None:
     command = [

@@ -28,6 +28,8 @@ class Ranker(pl.LightningModule):
         scheduler: called with the optimizer and `total_steps`; None for a constant rate.
         weight_decay: of the perceptrons' matrices; never of biases.
         embedding_decay: of the embeddings, where `optimizer` has them.
+        compile: the dense part, for training.
+        compile_mode: torch.compile's; "reduce-overhead" captures CUDA graphs.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Ranker(pl.LightningModule):
         weight_decay: float = 0.0,
         embedding_decay: float = 0.0,
         compile: bool = False,
+        compile_mode: str | None = None,
     ) -> None:
         super().__init__()
         self.make_net = partial(net, shape=shape)
@@ -48,6 +51,7 @@ class Ranker(pl.LightningModule):
         self.weight_decay = weight_decay
         self.embedding_decay = embedding_decay
         self.compiled = compile
+        self.compile_mode = compile_mode
         self._seen: list[tuple[Tensor, Tensor]] = []
 
     def configure_model(self) -> None:
@@ -69,7 +73,7 @@ class Ranker(pl.LightningModule):
 
     def setup(self, stage: str) -> None:
         if self.compiled and stage == "fit":
-            self.net.compile(dynamic=True)
+            self.net.compile_head(self.compile_mode)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         logits = self.net(batch.dense, batch.bags)

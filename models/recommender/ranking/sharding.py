@@ -188,10 +188,13 @@ class ShardedStrategy(ModelParallelStrategy):
         save(states, checkpoint_id=staging)
         if self.is_global_zero:
             torch.save(checkpoint, staging / META)
-            if path.is_dir():
-                shutil.rmtree(path)
-            path.unlink(missing_ok=True)
+            # Two renames: a run that is killed here must find one of them whole.
+            before = path.with_name(f".{path.name}.before")
+            _remove(before)
+            if path.exists():
+                path.rename(before)
             staging.rename(path)
+            _remove(before)
         self.barrier()
 
     def load_checkpoint(
@@ -244,6 +247,13 @@ def require_whole(path: Path) -> None:
             "sharded checkpoint needs all of its files: bring it back, or go on from another one "
             "with resume=<path>"
         )
+
+
+def _remove(path: Path) -> None:
+    """A checkpoint of either form: a folder, or one process's file."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
 
 
 def _fill(target: Any, whole: Tensor) -> None:

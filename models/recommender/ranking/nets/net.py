@@ -7,7 +7,7 @@ takes pooled vectors, so that the exported graph can pool by plain gathers of pa
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -59,6 +59,8 @@ class RankingNet(nn.Module):
         init_std: of the embeddings' first values.
     """
 
+    compiled_head: Callable[[Tensor, Tensor], Tensor] | None = None
+
     def __init__(self, shape: Shape, dim: int, init_std: float) -> None:
         super().__init__()
         self.shape = shape
@@ -78,10 +80,15 @@ class RankingNet(nn.Module):
         )
         self.dense_input = DenseInput(shape)
 
+    def compile_head(self, mode: str | None = None) -> None:
+        """Train with a compiled head. Tables stay as they are: torchrec has kernels of its own."""
+        self.compiled_head = torch.compile(self.head, mode=mode)
+
     def forward(self, dense: Tensor, bags: KeyedJaggedTensor) -> Tensor:
         """→ logits [B]."""
-        pooled = self.embeddings(bags).values()
-        return self.head(self.dense_input(dense), pooled.view(len(dense), -1, self.dim))
+        pooled = self.embeddings(bags).values().view(len(dense), -1, self.dim)
+        head = self.compiled_head if self.training and self.compiled_head else self.head
+        return head(self.dense_input(dense), pooled)
 
     def head(self, dense: Tensor, pooled: Tensor) -> Tensor:
         """Scaled dense [B, 2F] and pooled [B, C, D] → logits [B]."""
