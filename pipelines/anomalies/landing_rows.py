@@ -58,7 +58,7 @@ def _telemetry(fields: Sequence[str], batches: Sequence[pa.RecordBatch]) -> pa.T
 
 
 def in_order(rows: pa.Table) -> pa.Table:
-    """Sorted by source and time, each column in one piece; texts as their dictionaries have them."""
+    """Sorted by source and time, each column in one piece."""
     rows = rows.unify_dictionaries().combine_chunks()
     if not len(rows):
         return rows

@@ -69,7 +69,7 @@ def read_scores(
 def _journal(engine: sa.Engine) -> pl.DataFrame:
     with engine.begin() as connection:
         records = connection.scalars(sa.select(JOURNAL.c.record)).all()
-    return pl.DataFrame(score_rows(map(unpack, records))).cast(SCHEMA)  # type: ignore[arg-type]
+    return pl.DataFrame(score_rows(map(unpack, records))).cast(SCHEMA)
 
 
 def _days(folder: Path, since: datetime | None, until: datetime | None) -> list[Path]:

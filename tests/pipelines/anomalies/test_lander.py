@@ -116,7 +116,7 @@ async def test_reading_waits_where_files_are_written_too_slowly(
 async def test_a_warehouse_that_cannot_be_written_is_waited_for(
     tmp_path: Path, broker: Callable[[], RedisBroker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scores land, telemetry does not: what is begun again holds more, and each row is there once."""
+    """Scores land, telemetry does not: what is begun again holds more, each row once."""
     detector(tmp_path / "artifacts")
     events = telemetry(600, 8)
     sender = broker()
