@@ -234,14 +234,11 @@ class Analysis:
         payload = events.payload(n, self.model.fields)
         return Refused(reason, payload, int(events.partition[n]))
 
-    def state(self, partition: int) -> bytes:
-        """All that is remembered of a partition's sources: arrays as npz."""
+    def state(self, partition: int) -> Arrays:
+        """A copy of all that is remembered of a partition's sources; see `packed`."""
         rows = self.sources.of(partition)
         arrays = self.sources.state(rows)
-        arrays |= {_BANK + name: value[rows] for name, value in self.bank.state().items()}
-        sink = io.BytesIO()
-        np.savez(sink, allow_pickle=False, **arrays)
-        return sink.getvalue()
+        return arrays | {_BANK + name: value[rows] for name, value in self.bank.state().items()}
 
     def take(self, partition: int, state: bytes | None, records: Iterable[Record]) -> bool:
         """Take a partition's sources in; whether their thresholds could be taken over.
@@ -276,3 +273,10 @@ class Analysis:
         learnt = self.bank.state()
         self.sources.keep(rows)
         self.bank.restore({name: value[rows] for name, value in learnt.items()})
+
+
+def packed(state: Arrays) -> bytes:
+    """A state as `Analysis.take` reads it: arrays as npz."""
+    sink = io.BytesIO()
+    np.savez(sink, allow_pickle=False, **state)
+    return sink.getvalue()

@@ -76,11 +76,6 @@ def unpack(record: bytes) -> pa.RecordBatch:
     return pa.ipc.open_stream(record).read_next_batch()
 
 
-def scores_of(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The columns that everybody may read."""
-    return batch.select(list(SCORES)).replace_schema_metadata(None)
-
-
 def read(batch: pa.RecordBatch, fields: Sequence[str]) -> Record:
     """The reverse of `Record.batch`, with the columns of `values` as these fields have them."""
     told = json.loads(batch.schema.metadata[b"record"])

@@ -2,6 +2,7 @@
 
 Results, thresholds and the positions they belong to are committed in one transaction, so a
 processor may be killed at any moment: whoever takes its partitions goes on from the last commit.
+Files of the warehouse are written beside the batches; see `lander`.
 While the broker or the store is away, or its disk is full, the processor waits and reads nothing
 more: the broker holds what comes, and memory holds one batch.
 """
@@ -20,6 +21,7 @@ from prometheus_client import start_http_server
 
 from pipelines.anomalies.brokers.broker import Broker, Entry
 from pipelines.anomalies.commits import OUTAGES
+from pipelines.anomalies.lander import Lander
 from pipelines.anomalies.leases import Leases, Wanted
 from pipelines.anomalies.metrics import AnomalyMetrics
 from pipelines.anomalies.publisher import Publisher
@@ -80,6 +82,7 @@ class Processor:
         self.pace = pace
         self.metrics_port = metrics_port
         self.metrics_host = metrics_host
+        self._lander = Lander(workload)
         self._stopping = asyncio.Event()
         self._wanted: Wanted | None = None
         self._handled = 0
@@ -118,7 +121,7 @@ class Processor:
             await self._hand_over()
         finally:
             self._stopping.set()
-            await asyncio.gather(*beside, return_exceptions=True)
+            await asyncio.gather(*beside, self._lander.close(), return_exceptions=True)
             await self.broker.close()
         log.info("stream %s: stopped after %d events", self.broker.name, self._handled)
 
@@ -145,6 +148,8 @@ class Processor:
             return
         for partition in wanted.lost:
             await asyncio.to_thread(self.workload.drop, partition)
+        if wanted.release:
+            await self._insist("store", self._lander.drain)
         for partition in wanted.release:
             if partition in self.workload.held:
                 await self._insist("store", self._in_thread(self.workload.release, partition))
@@ -188,15 +193,21 @@ class Processor:
             if heard is not None:
                 await self._finish(heard, [])
         if self._is_due("model", self.pace.model_s):
-            try:
-                await asyncio.to_thread(self.workload.change_model)
-            except OUTAGES as error:
-                self._failed("store", error)
+            await self._change_model()
         await self._insist("store", self._in_thread(self.workload.tell_thresholds, time.time()))
-        await self._insist("store", self._in_thread(self.workload.land_due))
+        await self._insist("store", self._lander.step)
         if self._is_due("trim", self.pace.trim_s):
             positions = {p: h.position for p, h in self.workload.held.items()}
             await self._insist("broker", lambda: self.broker.trim(positions))
+
+    async def _change_model(self) -> None:
+        try:
+            path = await asyncio.to_thread(self.workload.changed_model)
+            if path is not None:
+                await self._lander.drain()
+                await asyncio.to_thread(self.workload.change_model, path)
+        except OUTAGES as error:
+            self._failed("store", error)
 
     def _is_due(self, what: str, every: float) -> bool:
         now = time.monotonic()
@@ -268,6 +279,7 @@ class Processor:
     async def _hand_over(self) -> None:
         """One attempt; what is left undone then, the next owner does."""
         try:
+            await self._lander.drain()
             for partition in list(self.workload.held):
                 await asyncio.to_thread(self.workload.release, partition)
             await asyncio.to_thread(self.leases.close)

@@ -6,16 +6,15 @@ there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
-import pyarrow as pa
 import sqlalchemy as sa
 
-from pipelines.anomalies.journal import scores_of, unpack
+from pipelines.anomalies.journal import unpack
 from pipelines.anomalies.landing import landed, needed
+from pipelines.anomalies.landing_rows import score_rows
 from pipelines.anomalies.tables import JOURNAL
 
 _COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -27,14 +26,6 @@ _COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "version": pl.String,
 }
 SCHEMA = pl.Schema(_COLUMNS)
-
-
-def score_rows(batches: Iterable[pa.RecordBatch]) -> pl.DataFrame:
-    """Rows of the table, of batches of `journal.scores_of`."""
-    frames = [pl.DataFrame(pa.Table.from_batches([b])) for b in batches if len(b)]
-    texts = [pl.col("source", "version").cast(pl.String)]
-    parts = [f.with_columns(texts).cast(SCHEMA) for f in frames]
-    return pl.concat([pl.DataFrame(schema=SCHEMA), *parts]).select(*SCHEMA)
 
 
 def read_scores(
@@ -60,7 +51,7 @@ def read_scores(
     if source is not None:
         wanted &= pl.col("source") == source
     # The journal first: what lands between the two looks is seen twice rather than not at all.
-    parts = [score_rows(_journal(engine)).filter(wanted)] if engine is not None else []
+    parts = [_journal(engine).filter(wanted)] if engine is not None else []
     for _ in range(5):
         try:
             parts += [
@@ -75,10 +66,10 @@ def read_scores(
     return found.unique(["source", "timestamp"], keep="first").sort("source", "timestamp")
 
 
-def _journal(engine: sa.Engine) -> Iterable[pa.RecordBatch]:
+def _journal(engine: sa.Engine) -> pl.DataFrame:
     with engine.begin() as connection:
         records = connection.scalars(sa.select(JOURNAL.c.record)).all()
-    return [scores_of(unpack(record)) for record in records]
+    return pl.DataFrame(score_rows(map(unpack, records))).cast(SCHEMA)
 
 
 def _days(folder: Path, since: datetime | None, until: datetime | None) -> list[Path]:

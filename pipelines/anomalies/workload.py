@@ -1,6 +1,7 @@
 """The partitions at hand: what is known of them, what they came to, and how it gets to the store.
 
-Everything here blocks; the processor calls it in threads, one call at a time.
+Everything here blocks; the processor calls it in threads, one call at a time. Only `write` and
+`merge` run beside the others: they touch nothing but the warehouse.
 """
 
 from __future__ import annotations
@@ -10,26 +11,26 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from pipelines.anomalies import journal, model
-from pipelines.anomalies.analysis import Analysis, Rules
+from pipelines.anomalies.analysis import Analysis, Rules, packed
 from pipelines.anomalies.brokers.broker import Entry
 from pipelines.anomalies.commits import Commit, CommitStore, FencedError, Step
 from pipelines.anomalies.findings import Findings
 from pipelines.anomalies.journal import Record, Verdict
 from pipelines.anomalies.landing import LandedTable
+from pipelines.anomalies.landing_rows import score_rows, telemetry_rows
 from pipelines.anomalies.leases import Leases
 from pipelines.anomalies.metrics import AnomalyMetrics
 from pipelines.anomalies.model import AnomalyModel
 from pipelines.anomalies.partition import partition_of
 from pipelines.anomalies.scorers.scorer import Scorer
-from pipelines.anomalies.scores import score_rows
+from pipelines.anomalies.sources import Arrays
 from pipelines.anomalies.telemetry_reader import Events, TelemetryReader
-from pipelines.anomalies.telemetry_rows import telemetry_rows
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +52,23 @@ class Holding:
             self.batches.append(batch)
             self.rows += len(batch)
 
-    def landed(self, now: float) -> None:
-        self.first, self.batches, self.rows, self.landed_at = self.commits + 1, [], 0, now
+    def landed(self, landing: Landing, now: float) -> None:
+        """What has come since it began stays."""
+        del self.batches[: len(landing.batches)]
+        self.rows -= sum(map(len, landing.batches))
+        self.first, self.landed_at = landing.last + 1, now
+
+
+class Landing(NamedTuple):
+    """Commits of a partition on their way to the warehouse, and its state as of the last."""
+
+    partition: int
+    holding: Holding
+    epoch: int
+    first: int
+    last: int
+    batches: list[pa.RecordBatch]
+    state: Arrays
 
 
 @dataclass
@@ -70,7 +86,8 @@ class Workload:
     scorer: makes a scorer for a model.
     scores, telemetry: tables of the warehouse in which scores and what was scored land; None: the
         latter does not.
-    land_s, land_rows: how often a partition lands, and how many of its rows wait at most.
+    land_s, land_rows: how often a partition lands, and from how many rows on at once; twice as many
+        wait at most.
     thresholds_s: how often thresholds in force are told to the store.
     """
 
@@ -126,11 +143,13 @@ class Workload:
         told, now_us = analysis.model, round(time.time() * 1e6)
         self._store.tell_start(told.name, told.version, analysis.start(), now_us)
 
-    def change_model(self) -> None:
-        """Go on with the version in force, if it is another one; a bad one is not taken."""
+    def changed_model(self) -> Path | None:
+        """The version in force, if it is another one."""
         path = Path(self._champion())
-        if path in (self._path, self._refused):
-            return
+        return None if path in (self._path, self._refused) else path
+
+    def change_model(self, path: Path) -> None:
+        """Go on with this version; a bad one is not taken. Nothing may be landing."""
         try:
             fresh = self._analysis(path)
         except Exception as error:
@@ -140,7 +159,7 @@ class Workload:
             return
         self._tell_start(fresh)
         for partition in self.held:
-            fresh.take(partition, self.analysis.state(partition), [])
+            fresh.take(partition, packed(self.analysis.state(partition)), [])
         self.analysis.scorer.close()
         self.analysis, self._path = fresh, path
         for partition in list(self.held):
@@ -174,7 +193,7 @@ class Workload:
         self._leases.lose(partition)
 
     def release(self, partition: int) -> None:
-        """Hand it over, with nothing left to do again."""
+        """Hand it over, with nothing left to do again. Nothing may be landing."""
         self.land(partition)
         if partition in self.held:
             del self.held[partition]
@@ -293,37 +312,75 @@ class Workload:
             for row in rows
         ]
 
-    def land_due(self) -> None:
-        """Land the partition that has waited longest, if it has waited long or holds much.
-
-        One at a time: events wait meanwhile.
-        """
+    def landing_due(self) -> Landing | None:
+        """Of the partition that holds much, or has waited longest, if that is long."""
         if not self.held:
-            return
+            return None
         partition, holding = min(self.held.items(), key=lambda item: item[1].landed_at)
         most = max(self.held, key=lambda p: self.held[p].rows)
         if self.held[most].rows > self._land_rows:
-            self.land(most)
-        elif time.monotonic() - holding.landed_at > self._land_s:
-            self.land(partition)
+            return self.landing(most)
+        now = time.monotonic()
+        if now - holding.landed_at <= self._land_s:
+            return None
+        if holding.commits < holding.first:
+            holding.landed_at = now
+            return None
+        return self.landing(partition)
+
+    def full(self) -> bool:
+        """Whether so many rows wait for landing that no more may come."""
+        return any(h.rows > 2 * self._land_rows for h in self.held.values())
+
+    def landing(self, partition: int) -> Landing:
+        """All that has not landed. Changes nothing."""
+        holding = self.held[partition]
+        epoch = self._leases.held.get(partition, -1)
+        state = self.analysis.state(partition)
+        return Landing(
+            partition, holding, epoch, holding.first, holding.commits, list(holding.batches), state
+        )
+
+    def write(self, landing: Landing) -> bytes:
+        """Rows to the warehouse; returns the state as the store keeps it.
+
+        Raises:
+            OSError: the disk is full; to be begun again.
+        """
+        where = landing.partition, landing.first, landing.last
+        self._scores.land(*where, score_rows(landing.batches))
+        if self._telemetry is not None:
+            self._telemetry.land(*where, telemetry_rows(landing.batches))
+        return packed(landing.state)
+
+    def finish(self, landing: Landing, state: bytes) -> None:
+        """The files are there: the state to the store, the journal away."""
+        partition, holding = landing.partition, landing.holding
+        if self.held.get(partition) is not holding:
+            return  # another's now, or ours again: then it lands once more, and more with it
+        try:
+            self._store.land(partition, landing.epoch, state, landing.last)
+        except FencedError:
+            self.drop(partition)
+            return
+        holding.landed(landing, time.monotonic())
+
+    def merge(self, partition: int) -> None:
+        """Small files of the partition become large ones.
+
+        Raises:
+            OSError: as above.
+        """
+        self._scores.merge(partition)
+        if self._telemetry is not None:
+            self._telemetry.merge(partition)
 
     def land(self, partition: int) -> None:
-        """Rows to the warehouse, the state to the store, the journal away."""
+        """All of it at once."""
         holding = self.held[partition]
         if holding.commits >= holding.first:
-            commits = holding.first, holding.commits
-            scores = map(journal.scores_of, holding.batches)
-            self._scores.land(partition, *commits, score_rows(scores))
-            if self._telemetry is not None:
-                self._telemetry.land(partition, *commits, telemetry_rows(holding.batches))
-            state = self.analysis.state(partition)
-            epoch = self._leases.held.get(partition, -1)
-            try:
-                self._store.land(partition, epoch, state, holding.commits)
-            except FencedError:
-                self.drop(partition)
-                return
-        holding.landed(time.monotonic())
+            landing = self.landing(partition)
+            self.finish(landing, self.write(landing))
 
     def count(self, pending: Pending, events: Events) -> None:
         """For Prometheus, once a batch is committed."""

@@ -67,7 +67,8 @@ class Broker(Protocol):
     async def bury(self, token: str, letters: Sequence[bytes]) -> None:
         """Keep dead letters (`DeadLetter.as_json`) beside the stream, once for each token.
 
-        A broker that cannot know what it was told may keep those of a killed sender twice.
+        A broker that cannot know what it was told may keep those of a killed sender twice; its
+        readers tell and replay them once.
         """
         ...
 

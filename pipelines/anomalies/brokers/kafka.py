@@ -6,14 +6,14 @@ its last message says how far publishing has come. Dead letters are in the topic
 Limits: topics are kept as long as the broker is told to, and bound what waits. A publisher that was
 killed in the middle of a send may have its last messages arrive after its heir has looked: then
 they come twice, with the same `id` and `sequence`. Dead letters of a publisher that was killed
-between sending them and noting so come twice.
+between sending them and noting so are there twice, with the same key: a reader takes the first.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import orjson
@@ -174,7 +174,8 @@ class KafkaBroker:
     @_named
     async def bury(self, token: str, letters: Sequence[bytes]) -> None:
         sender = await self._sender()
-        for sent in [await sender.send(self.dead, letter) for letter in letters]:
+        keyed = [(f"{token}-{n}".encode(), letter) for n, letter in enumerate(letters)]
+        for sent in [await sender.send(self.dead, letter, key=key) for key, letter in keyed]:
             await sent
         self._buried += len(letters)
 
@@ -192,13 +193,15 @@ class KafkaBroker:
     async def dead_letters(self, most: int) -> list[DeadLetter]:
         consumer = await self._replaying()
         letters: list[DeadLetter] = []
+        seen: set[bytes] = set()
         try:
             while len(letters) < most:  # partitions answer one after the other
                 wait = round(self._replay_wait_s * 1000)
                 found = await consumer.getmany(timeout_ms=wait, max_records=most - len(letters))
                 if not found:
                     break
-                letters += [read_dead_letter(r.value) for rs in found.values() for r in rs]
+                records = _once((r for rs in found.values() for r in rs), seen)
+                letters += [read_dead_letter(r.value) for r in records]
             return letters
         finally:
             await consumer.stop()
@@ -207,15 +210,17 @@ class KafkaBroker:
     async def replay(self) -> int:
         consumer = await self._replaying()
         replayed = 0
+        seen: set[bytes] = set()
         try:
             while True:
                 found = await consumer.getmany(timeout_ms=round(self._replay_wait_s * 1000))
                 records = [r for records in found.values() for r in records]
                 if not records:
                     return replayed
-                await self.send([read_dead_letter(r.value).payload for r in records])
+                first = _once(records, seen)
+                await self.send([read_dead_letter(r.value).payload for r in first])
                 await consumer.commit()
-                replayed += len(records)
+                replayed += len(first)
         finally:
             await consumer.stop()
 
@@ -250,3 +255,14 @@ class KafkaBroker:
             if client is not None:
                 with contextlib.suppress(KafkaError, OSError):
                     await client.stop()
+
+
+def _once(records: Iterable[Any], seen: set[bytes]) -> list[Any]:
+    """Without those whose key was seen before, which are noted; those without a key all stay."""
+    found = []
+    for record in records:
+        if record.key is None or record.key not in seen:
+            found.append(record)
+        if record.key is not None:
+            seen.add(record.key)
+    return found

@@ -21,7 +21,7 @@ import polars as pl
 import redis
 import sqlalchemy as sa
 
-from pipelines.anomalies.journal import scores_of, unpack
+from pipelines.anomalies.journal import unpack
 from pipelines.anomalies.landing import landed, needed
 from pipelines.anomalies.partition import partition_of, partition_stream
 from pipelines.anomalies.scores import read_scores
@@ -156,7 +156,7 @@ def written(root: Path) -> int:
     with found.begin() as connection:
         records = connection.scalars(sa.select(JOURNAL.c.record)).all()
     found.dispose()
-    return there + sum(len(scores_of(unpack(r))) for r in records)
+    return there + sum(len(unpack(r)) for r in records)
 
 
 def telemetry_differs(root: Path, events: list[dict[str, Any]]) -> int:

@@ -24,7 +24,7 @@ from pipelines.anomalies.partition import partition_of
 from pipelines.anomalies.processor import Processor
 from pipelines.anomalies.scores import read_scores
 from pipelines.anomalies.store import STARTS, THRESHOLDS, VERDICTS, connect, event_id
-from pipelines.streaming.source import BrokerError, StreamFullError
+from pipelines.streaming.source import BrokerError, DeadLetter, StreamFullError
 from tests.pipelines.anomalies.parts import MovingBank, detector, telemetry
 from tests.pipelines.anomalies.processors import PARTITIONS, found, processor, running, until
 from tests.scripts.streams import RedisServer
@@ -272,6 +272,28 @@ async def test_dead_letters_are_kept_once_whoever_dies_when(
         e["timestamp"] for e in bad
     )
     assert CommitStore(connect(f"sqlite:///{tmp_path}/store.db")).letters(10) == []
+    await sender.close()
+
+
+async def test_dead_letters_that_were_sent_twice_are_told_and_replayed_once(
+    brokers: Brokers,
+) -> None:
+    """As by a publisher killed before it noted what it had sent, and by its heir."""
+    letters = [DeadLetter("bad", json.dumps({"source": f"s{n}"}).encode()) for n in range(5)]
+    texts = [letter.as_json() for letter in letters]
+    sender = brokers()
+    for _ in range(2):
+        await sender.bury("one", texts[:3])
+    await sender.bury("two", texts[3:])
+    told = await sender.dead_letters(10)
+    assert sorted(t.payload for t in told) == sorted(one.payload for one in letters)
+    assert await sender.replay() == 5
+    read: list[bytes] = []
+    positions: dict[int, str | None] = dict.fromkeys(range(PARTITIONS))
+    while entries := await sender.read(positions, 100, 2.0):
+        read += [entry.payload for entry in entries]
+        positions |= {entry.partition: entry.position for entry in entries}
+    assert sorted(read) == sorted(one.payload for one in letters)
     await sender.close()
 
 

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pytest
 
 from pipelines.anomalies.brokers.redis import RedisBroker
-from pipelines.anomalies.journal import Record, Verdict, pack, read, scores_of, unpack
+from pipelines.anomalies.journal import Record, Verdict, pack, read, unpack
 from pipelines.anomalies.landing import LandedTable
-from pipelines.anomalies.scores import read_scores, score_rows
+from pipelines.anomalies.landing_rows import score_rows, telemetry_rows
+from pipelines.anomalies.scores import SCHEMA, read_scores
 from pipelines.anomalies.store import connect
-from pipelines.anomalies.telemetry_rows import telemetry_rows
 from tests.pipelines.anomalies.parts import detector, telemetry
 from tests.pipelines.anomalies.processors import PARTITIONS, found, processor, running, until
 from tests.scripts.streams import RedisServer
@@ -39,7 +39,7 @@ def record(first: int, count: int = 10, source: str = "s") -> Record:
 
 
 def batch(first: int, count: int = 10, source: str = "s") -> pa.RecordBatch:
-    return scores_of(record(first, count, source).batch())
+    return record(first, count, source).batch()
 
 
 def test_a_record_comes_back_as_it_was_for_other_fields_too() -> None:
@@ -58,15 +58,21 @@ def test_landing_again_after_a_crash_changes_nothing_and_small_files_are_merged(
     table = LandedTable(tmp_path, most_files=3, small_mb=1)
     for n in range(10):
         table.land(1, n + 1, n + 1, score_rows([batch(-50 + 10 * n)]))
+        if n < 9:
+            table.merge(1)
     table.land(2, 1, 1, score_rows([batch(0, source="t")]))
     # The commits 10 and 11 land together, as 10 was not told to the store before the crash.
     table.land(1, 10, 11, score_rows([batch(40), batch(50)]))
     assert not list(tmp_path.rglob("p001-*10-*10.parquet")), "what the new file holds too is gone"
+    table.merge(1)
     found = read_scores(tmp_path)
+    assert found.schema == SCHEMA
     assert len(found) == 120
+    files = list(tmp_path.rglob("*.parquet"))
+    assert sum(len(pl.read_parquet(f)) for f in files) == 120, "each row is in one file"
     assert found["score"].null_count() == 12
     for day in ("2026-01-30", "2026-01-31"):
-        assert len(list((tmp_path / f"date={day}").glob("p001-*.parquet"))) <= 4
+        assert len(list((tmp_path / f"date={day}").glob("p001-*.parquet"))) <= 3
     since, until_ = MIDNIGHT - timedelta(seconds=5), MIDNIGHT + timedelta(seconds=5)
     some = read_scores(tmp_path, since=since, until=until_, source="s")
     assert some["timestamp"].to_list() == [since + timedelta(seconds=n) for n in range(10)]
@@ -89,6 +95,7 @@ def test_what_was_scored_lands_beside_the_scores_with_the_fields_of_each_version
     assert not list(tmp_path.iterdir()), "a verdict alone brings no telemetry"
     table.land(1, 1, 2, telemetry_rows([whole.batch(), nothing.batch()]))
     table.land(1, 3, 3, telemetry_rows([unpack(pack(gappy.batch()))]))
+    table.merge(1)
     (file,) = tmp_path.rglob("*.parquet")
     rows = pl.read_parquet(file, hive_partitioning=False)
     assert rows.schema == {
