@@ -41,7 +41,7 @@ def make_tables(cfg: DictConfig, users: int, folder: Path) -> None:
     keys = rng.integers(0, users, cfg.feature_rows)
     time = rng.integers(0, span, cfg.feature_rows)
     time = np.where(keys % 100 == 0, span + time, time)
-    features = {f"f{n}": rng.normal(size=cfg.feature_rows) for n in range(cfg.features)}
+    features = {f"f{n}": rng.normal(size=cfg.feature_rows) for n in range(cfg.columns)}
     frame = pl.DataFrame({"user_id": keys, "event_timestamp": start + time, **features})
     frame.with_columns(
         pl.col("event_timestamp").cast(moment),
@@ -67,7 +67,7 @@ def join(cfg: DictConfig, users: int, folder: Path) -> dict[str, dict[str, float
             "folder": str(folder),
             "store": name,
             "type": kind,
-            "features": cfg.features,
+            "features": cfg.columns,
             "ttl_days": cfg.ttl_days,
             "options": {"memory_limit_mb": cfg.memory_limit_mb} if ours else {},
         }
@@ -82,7 +82,7 @@ def print_table(cfg: DictConfig, users: int, rows: dict[str, dict[str, float]]) 
     ours = rows["millrace"]
     table = Table(
         title=f"{cfg.entity_rows:,} entity rows, {cfg.feature_rows:,} feature rows × "
-        f"{cfg.features}, {users:,} keys: {cfg.feature_rows // users:,} rows a key"
+        f"{cfg.columns}, {users:,} keys: {cfg.feature_rows // users:,} rows a key"
     )
     names = ("seconds", "times", "CPU s", "times", "peak MB", "rows lost", "nulls", "sum of f0")
     for column in ("", *names):

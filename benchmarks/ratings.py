@@ -35,7 +35,7 @@ def write_folds(cfg: DictConfig, output: Path) -> tuple[Path, list[float]]:
     """The folds that `cross_validate` takes, as user,item,rating,fold; and the scale."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        overrides = [f"data={cfg.data}", f"data.path={cfg.path}", f"output_dir={output}"]
+        overrides = [f"data={cfg.reader}", f"data.path={cfg.path}", f"output_dir={output}"]
         ours = compose("cross_validate", [*overrides, f"paths.root={ROOT}"])
     data = read(ours)
     file = output / "folds.csv"
@@ -51,10 +51,11 @@ def write_folds(cfg: DictConfig, output: Path) -> tuple[Path, list[float]]:
 
 def millrace(cfg: DictConfig, output: Path) -> dict[str, Any]:
     """metrics.json of our cross-validation, in a process of its own."""
-    extra = [f"{group}={cfg[group]}" for group in ("items", "users") if cfg[group]]
+    known = {"item_attributes": cfg["items"], "user_attributes": cfg.users}
+    extra = [f"{group}={choice}" for group, choice in known.items() if choice]
     run_through(
         [
-            sys.executable, "scripts/cross_validate.py", f"data={cfg.data}",
+            sys.executable, "scripts/cross_validate.py", f"data={cfg.reader}",
             f"data.path={cfg.path}", f"output_dir={output / 'ours'}", f"folds={cfg.folds}",
             f"seed={cfg.seed}", f"threads={cfg.threads}", *extra,
         ],
@@ -78,7 +79,7 @@ def als(cfg: DictConfig) -> dict[str, float]:
     """Median seconds of the bare call and of ours, and what ours costs on top."""
     found = measure(
         [
-            sys.executable, "benchmarks/als_rate.py", str(cfg.als_turns), f"data={cfg.data}",
+            sys.executable, "benchmarks/als_rate.py", str(cfg.als_turns), f"data={cfg.reader}",
             f"data.path={cfg.path}", "model=recommender/als", "floors=none",
             f"output_dir={cfg.output_dir}", f"model.library.factors={cfg.als_factors}",
             f"model.library.iterations={cfg.als_iterations}",

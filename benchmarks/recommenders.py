@@ -85,7 +85,7 @@ def show_training(
 
 def evaluation(cfg: DictConfig, data: Path, length: int) -> dict[str, list[float]]:
     """Row → users/s of each round; rows take turns, so that a busy minute hits all."""
-    chosen = cfg.evaluation
+    chosen = cfg.full_ranking
     ours = [
         sys.executable, "benchmarks/evaluation_rate.py", str(chosen.passes),
         "data=sequences", f"data.path={data}", f"output_dir={cfg.output_dir}",
@@ -162,7 +162,7 @@ def main(cfg: DictConfig) -> None:
             rates = show_training(rows, length, cfg, console)
             panels[f"{length} items, width {cfg.dim}, {cfg.blocks} blocks"] = rates
             file_rates(rates, f"sequences_per_s ({length})", ours, peers)
-        if cfg.evaluation:
+        if cfg.full_ranking:
             rates = show_evaluation(evaluation(cfg, data, length), length, cfg, console)
             evaluations[f"{length} items, width {cfg.dim}, {cfg.blocks} blocks"] = rates
             file_rates(rates, f"users_per_s ({length})", ours, peers)

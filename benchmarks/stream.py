@@ -153,7 +153,7 @@ class Bench:
             timestamp=(moment + seconds).dt.strftime("%Y-%m-%dT%H:%M:%SZ")
         ).write_csv(self.root / "training.csv")
         done = self._script(
-            "train", "train", f"experiment={self.cfg.experiment}", "data=telemetry_table",
+            "train", "train", f"experiment={self.cfg.detector}", "data=telemetry_table",
             f"data.path={self.root / 'training.csv'}", *self.cfg.training,
         ).wait()  # fmt: skip
         if done:

@@ -115,7 +115,7 @@ class Market:
         cfg, size = self.cfg, self.cfg.market
         if not (self.root / "data" / "warehouse" / "items").exists():
             self.script(
-                "simulate", "size=small", f"size.users={size.users}", f"size.items={size.items}",
+                "simulate", "size=small", f"size.users={size.users}", f"size.items={size['items']}",
                 f"size.days={size.days}", "plot=false", "overwrite=true",
             )  # fmt: skip
         self.script("materialize", *self.store("rebuild_online=true"))

@@ -135,7 +135,8 @@ def batch_rows(table: FeatureTable, memory_limit_mb: float) -> int:
 
 def _numbers(column: pl.Series) -> Integers:
     """Times as integers; null: before everything."""
-    return column.fill_null(np.iinfo(np.int64).min).to_numpy()
+    earliest = np.iinfo(np.int64).min
+    return (column.fill_null(earliest) if column.null_count() else column).to_numpy()
 
 
 def _check(entities: pl.DataFrame, timestamp: str, tables: Sequence[FeatureTable]) -> None:

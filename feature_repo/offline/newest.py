@@ -59,7 +59,7 @@ class Newest:
             first: number of the first one within the table; the others follow.
         """
         if created is None:
-            created = np.zeros(len(times), np.int64)
+            created = np.full(len(times), _NEVER)
         code = self._codes.of(keys)
         known = np.flatnonzero((code >= 0) & (times > _NEVER))
         for start in range(0, len(known), _AT_ONCE):
@@ -113,8 +113,9 @@ class Codes:
         """Each row's key as a number; −1: null, or no entity row has it."""
         if self._table is not None:
             outside = self._lowest - 1
-            near = keys.to_series().cast(pl.Int64).fill_null(outside).to_numpy() - outside
-            return self._table.take(near, mode="clip")
+            key = keys.to_series().cast(pl.Int64)
+            key = key.fill_null(outside) if key.null_count() else key
+            return self._table.take(key.to_numpy() - outside, mode="clip")
         joined = keys.join(self._known, on=keys.columns, how="left", maintain_order="left")
         return joined[_CODE].cast(pl.Int64).fill_null(-1).to_numpy()
 

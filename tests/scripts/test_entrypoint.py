@@ -15,6 +15,9 @@ from omegaconf import DictConfig
 from scripts.entrypoint import CONFIGS, explain, first_of_each
 from tests.conftest import ROOT
 
+SCRIPTS = sorted(p.stem for p in CONFIGS.glob("*.yaml"))
+BENCHMARKS = sorted(f"benchmark/{p.stem}" for p in (CONFIGS / "benchmark").glob("*.yaml"))
+
 
 @pytest.mark.parametrize(
     ("override", "nearest"),
@@ -52,13 +55,13 @@ def test_valid_overrides_have_no_complaint() -> None:
     assert explain("train", ["experiment=recommender/movielens_1m", "data.path=x"]) is None
 
 
-@pytest.mark.parametrize("name", sorted(p.stem for p in CONFIGS.glob("*.yaml")))
+@pytest.mark.parametrize("name", [*SCRIPTS, *BENCHMARKS])
 def test_every_script_config_composes(name: str) -> None:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         assert "output_dir" in compose(name)
 
 
-@pytest.mark.parametrize("name", sorted(p.stem for p in CONFIGS.glob("*.yaml")))
+@pytest.mark.parametrize("name", [*SCRIPTS, *BENCHMARKS])
 def test_no_value_has_the_name_of_a_group(name: str) -> None:
     """Hydra takes `size=tiny` for a choice in `configs/size/`, so such a value could not be set."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):

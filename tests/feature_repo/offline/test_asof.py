@@ -223,6 +223,14 @@ def test_of_one_moment_the_row_created_last_counts(
     assert joined["value"].to_list() == [2 if known_only else 3, 3]
 
 
+def test_without_creation_times_a_row_counts_as_known_from_its_own_time_on(tmp_path: Path) -> None:
+    long_ago = -60 * 8_766  # hours, about 1966: before the epoch that times are counted from
+    table = features(tmp_path / "v.parquet", [("x", 1, long_ago, 0, 10)], created=None)
+    frame = entities([("x", 1, long_ago + 1), ("x", 1, long_ago - 1)])
+    joined = point_in_time_join(frame, "event_timestamp", [table], known_only=True)
+    assert joined["value"].to_list() == [10, None]
+
+
 def test_a_row_of_the_same_moment_counts_and_one_after_it_does_not(tmp_path: Path) -> None:
     moment = features(tmp_path / "v.parquet", [("x", 1, 1, 1, 10)])
     frame = entities([("x", 1, 1), ("x", 1, 1)]).with_columns(

@@ -52,7 +52,7 @@ def config(shop: Path, output: Path, *overrides: str) -> DictConfig:
 
 @pytest.mark.parametrize("name", ["item_knn", "user_knn", "ease", "als", "content"])
 def test_each_experiment_learns_the_side_of_the_shop(name: str, shop: Path, tmp_path: Path) -> None:
-    extra = {"als": ["model.library.factors=8"], "content": ["items=movielens"]}
+    extra = {"als": ["model.library.factors=8"], "content": ["item_attributes=movielens"]}
     cfg = config(
         shop, tmp_path, f"experiment=recommender/{name}", "export=none", *extra.get(name, [])
     )
@@ -64,7 +64,7 @@ def test_each_experiment_learns_the_side_of_the_shop(name: str, shop: Path, tmp_
 
 def test_a_hybrid_is_one_artifact_that_the_handler_serves(shop: Path, tmp_path: Path) -> None:
     cfg = config(
-        shop, tmp_path, "experiment=recommender/hybrid", "items=movielens", "model.parts.als=null",
+        shop, tmp_path, "experiment=recommender/hybrid", "item_attributes=movielens", "model.parts.als=null",
         "model.parts.user_knn=null", "evaluation.floors.ease=null", "export.k=5",
     )  # fmt: skip
     train(cfg)
