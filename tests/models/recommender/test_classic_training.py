@@ -64,8 +64,9 @@ def test_each_experiment_learns_the_side_of_the_shop(name: str, shop: Path, tmp_
 
 def test_a_hybrid_is_one_artifact_that_the_handler_serves(shop: Path, tmp_path: Path) -> None:
     cfg = config(
-        shop, tmp_path, "experiment=recommender/hybrid", "item_attributes=movielens", "model.parts.als=null",
-        "model.parts.user_knn=null", "evaluation.floors.ease=null", "export.k=5",
+        shop, tmp_path, "experiment=recommender/hybrid", "item_attributes=movielens",
+        "model.parts.als=null", "model.parts.user_knn=null", "evaluation.floors.ease=null",
+        "export.k=5",
     )  # fmt: skip
     train(cfg)
     report = json.loads((tmp_path / "metrics.json").read_text())
