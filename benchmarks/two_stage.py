@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -238,7 +239,7 @@ class Bench:
             for n, user in enumerate([*self.histories][: cfg.probes]):
                 first = asked(f"{url}{user}")[0]
                 event = {
-                    "messageId": f"probe-{n}", "type": "track", "event": "Product Viewed",
+                    "messageId": str(uuid.uuid4()), "type": "track", "event": "Product Viewed",
                     "userId": user, "properties": {"product_id": first},
                     "timestamp": datetime.now(UTC).isoformat(),
                 }  # fmt: skip
