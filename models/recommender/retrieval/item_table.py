@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from models.recommender.interactions import DataError
+from models.recommender.readers.checks import id_text
 from models.recommender.readers.files import find
 from models.recommender.readers.tables import read_tables
 from models.recommender.rejects import Rejects
@@ -101,7 +102,7 @@ class AttributeJsonReader:
 
 def _checked(rows: pl.DataFrame) -> pl.DataFrame:
     """Ids as text, and a reason for rows that have none or repeat an earlier one."""
-    frame = rows.with_columns(pl.col("item_id").cast(pl.String).str.strip_chars())
+    frame = rows.with_columns(id_text("item_id", rows.schema["item_id"]))
     empty = pl.col("item_id").fill_null("") == ""
     again = ~pl.col("item_id").is_first_distinct()
     return frame.with_columns(
