@@ -43,7 +43,9 @@ class RatingAssessment:
             if floor is not None:
                 floor.fit(data.interactions, known)
                 report.floors[name] = self.measure(floor, data.interactions, known, test)
-        best = min(report.floors, key=lambda name: report.floors[name]["rmse"], default=None)
+        itself = {name for name, floor in (self.floors or {}).items() if type(floor) is type(model)}
+        others = [name for name in report.floors if name not in itself]
+        best = min(others, key=lambda name: report.floors[name]["rmse"], default=None)
         if best is not None and report.floors[best]["rmse"] <= report.model["rmse"]:
             log.warning(
                 "the model's rmse %.4f does not beat the floor %s, %.4f: it is not ready to serve",

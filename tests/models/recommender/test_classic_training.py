@@ -65,11 +65,16 @@ def config(shop: Path, output: Path, *overrides: str) -> DictConfig:
 
 
 @pytest.mark.parametrize("name", ["item_knn", "user_knn", "ease", "als", "content"])
-def test_each_experiment_learns_the_side_of_the_shop(name: str, shop: Path, tmp_path: Path) -> None:
+def test_each_experiment_learns_the_side_of_the_shop(
+    name: str, shop: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     cfg = config(
         shop, tmp_path, f"experiment=recommender/{name}", "export=none", *SMALL.get(name, [])
     )
+    caplog.clear()
     metrics = train(cfg)
+    if name == "ease":
+        assert "does not beat the floor ease" not in caplog.text, "nothing beats itself"
     popularity = json.loads((tmp_path / "metrics.json").read_text())["floors"]["popularity"]
     assert metrics["hit_rate@10"] > popularity["hit_rate@10"] + 0.2
     assert metrics["val_ndcg@10"] > 0.2
