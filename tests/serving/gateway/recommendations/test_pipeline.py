@@ -92,6 +92,8 @@ async def test_a_filter_that_removes_everything_leaves_a_marked_empty_list(
         answer = await ask(session, "/recommend?user_id=u4&region=atlantis")
         assert (answer["items"], answer["reason"]) == ([], "all_filtered")
         assert await metric(session, 'fallbacks_total{reason="all_filtered"} 1.0')
+        again = await ask(session, "/recommend?user_id=u4&region=atlantis")
+        assert (again["source"], again["reason"]) == ("cache", "all_filtered"), "kept with its mark"
 
 
 async def test_a_rule_that_may_give_way_does_and_says_so(shop_config: DictConfig) -> None:
