@@ -236,7 +236,7 @@ class Bench:
             Supervisor(services(cfg), cfg.startup_timeout_s, cfg.backoff_s),
             market.stream_job(self.output / "stream.log"),
         ):
-            for n, user in enumerate([*self.histories][: cfg.probes]):
+            for user in [*self.histories][: cfg.probes]:
                 first = asked(f"{url}{user}")[0]
                 event = {
                     "messageId": str(uuid.uuid4()), "type": "track", "event": "Product Viewed",
