@@ -170,7 +170,10 @@ def padded(ids: Ints, lengths: Ints) -> Ints:
 
 
 def _bucket(texts: Sequence[str], buckets: int) -> Ints:
-    return (hashes(texts) % np.uint64(buckets)).astype(np.int64)
+    """[N] buckets; each text is hashed once, as candidates share brands and the like."""
+    place = {each: n for n, each in enumerate(dict.fromkeys(texts))}
+    found = (hashes(list(place)) % np.uint64(buckets)).astype(np.int64)
+    return found[[place[each] for each in texts]]
 
 
 def _listed(asked: Field, value: Any) -> list[Any]:
