@@ -57,10 +57,6 @@ class HistoryNet(nn.Module, ABC):
         with torch.no_grad():
             self.items.weight[0].zero_()
 
-    def tables(self) -> set[Tensor]:
-        """Weights that are looked up and not multiplied: weight decay would wear rare rows away."""
-        return {m.weight for m in self.modules() if isinstance(m, nn.Embedding)}
-
     def vectors(self, history: Tensor) -> Tensor:
         """Item vectors [B, T, D] of a history, scaled to the width."""
         return cast(Tensor, self.items(history) * self.scale)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, cast
 
-import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from models.recommender.card import Description
-from models.recommender.evaluation import RankingTask, evaluate
+from models.recommender.history_model import HistoryModel
 from models.recommender.retrieval.content import ItemContent
 from models.recommender.retrieval.frequency import Frequency
 from models.recommender.retrieval.item_tower import ItemTower
@@ -19,7 +18,7 @@ from models.recommender.retrieval.sampled_loss import mixed_inclusion, sampled_s
 from models.recommender.retrieval.user_towers import UserTower
 
 
-class TwoTowerRecommender(pl.LightningModule):
+class TwoTowerRecommender(HistoryModel):
     """Train both towers to tell every next item of every history from a batch's other items.
 
     The history is read through the item tower as well: an item that training never saw says as much
@@ -35,6 +34,7 @@ class TwoTowerRecommender(pl.LightningModule):
             likelier than usual, which lifts what is rare or new.
         spare_touched: items of a run are no negatives within it.
         content, counts, n_attributes, n_items: of the data; see `RetrievalDataModule`.
+        optimizer, scheduler, weight_decay, evaluation_batch_size: see `HistoryModel`.
     """
 
     description: ClassVar[Description] = Description(
@@ -64,7 +64,7 @@ class TwoTowerRecommender(pl.LightningModule):
         weight_decay: float = 0.0,
         evaluation_batch_size: int = 512,
     ) -> None:
-        super().__init__()
+        super().__init__(optimizer, scheduler, weight_decay, evaluation_batch_size)
         if not 0 <= frequency_correction <= 1:
             raise ValueError(f"frequency_correction must lie in 0…1, not {frequency_correction}")
         if temperature <= 0:
@@ -78,11 +78,6 @@ class TwoTowerRecommender(pl.LightningModule):
         self.frequency_correction = frequency_correction
         self.correct_positive = correct_positive
         self.spare_touched = spare_touched
-        self.make_optimizer = optimizer
-        self.make_scheduler = scheduler
-        self.weight_decay = weight_decay
-        self.evaluation_batch_size = evaluation_batch_size
-        self.validation_task: RankingTask | None = None
         # Of the data, not of the model: checkpoints leave it out.
         for name, part in content.parts().items():
             self.register_buffer(f"item_{name}", part, persistent=False)
@@ -91,10 +86,9 @@ class TwoTowerRecommender(pl.LightningModule):
         self.register_buffer("drawn", drawn.nonzero().flatten(), persistent=False)
         self._table: Tensor | None = None
 
-    def setup(self, stage: str) -> None:
-        data = getattr(self.trainer, "datamodule", None)
-        if stage in ("fit", "validate") and data is not None:
-            self.validation_task = data.validation_task
+    @property
+    def history_length(self) -> int:
+        return self.user_tower.max_length
 
     def item_vectors(self, ids: Tensor) -> Tensor:
         """Graph ids [M] → vectors [M, D]; padding's is 0."""
@@ -178,40 +172,6 @@ class TwoTowerRecommender(pl.LightningModule):
         return touched.scatter_(1, column, True)[:, :-1]
 
     def validation_step(self, *_: Any) -> None:
-        """Rank the whole task; the loader gives one empty batch an epoch to trigger it.
-
-        It happens here and not when the epoch ends, since weight averaging puts the averaged
-        weights in place for the steps only.
-        """
-        assert self.validation_task is not None, "validation needs a data module with a task"
+        self._table = None  # of weights that averaging replaces for this step
+        super().validation_step()
         self._table = None
-        metrics = evaluate(
-            self.score,
-            self.validation_task.to(self.device),
-            max_length=self.user_tower.max_length,
-            batch_size=self.evaluation_batch_size,
-        )
-        self._table = None
-        shown = {"ndcg@10", "hit_rate@10"}
-        for name, value in metrics.items():
-            self.log(f"val_{name}", value, prog_bar=name in shown, batch_size=1, sync_dist=False)
-
-    def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(self._parameter_groups())
-        if self.make_scheduler is None:
-            return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = self.make_scheduler(optimizer, total_steps=steps)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
-
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        tables = {m.weight for m in self.modules() if isinstance(m, nn.Embedding)}
-        decayed = [p for p in self.parameters() if p.ndim > 1 and p not in tables]
-        plain = [p for p in self.parameters() if p.ndim <= 1 or p in tables]
-        return [
-            {"params": decayed, "weight_decay": self.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
-        ]
