@@ -24,7 +24,8 @@ from models.recommender.interactions import DataError, Interactions
 
 
 class ItemReader(Protocol):
-    """Anything that knows the items' `text` and `categories`, in the order of their ids."""
+    """Anything that knows the items' `text` and `categories`, in the order of their ids, such as
+    `models.recommender.attributes.AttributeTable`."""
 
     def read(self, ids: pl.Series) -> pl.DataFrame: ...
 
@@ -72,7 +73,7 @@ class Content(Classic):
         text: makes vectors of the texts.
         text_share: of the squared length of an item's vector; the rest is its categories'.
         dims: wider vectors are reduced to so many by a truncated SVD.
-        decay: an item one step further back in the history counts so much less.
+        decay: an item one step further back in the history counts so much less; 0: the last alone.
     """
 
     what = "Content-based similarity of item text and attributes"
