@@ -72,7 +72,8 @@ class RecommenderAssessment:
         A model that is a floor itself, such as EASE, is no better than it, and need not be.
         """
         metric = f"ndcg@{max(self.ks)}"
-        itself = {name for name, floor in (self.floors or {}).items() if type(floor) is type(model)}
+        floors = self.floors or {}
+        itself = {name for name, floor in floors.items() if isinstance(model, type(floor))}
         others = [name for name in report.floors if name not in itself]
         best = max(others, key=lambda name: report.floors[name][metric], default=None)
         if best is not None and report.floors[best][metric] >= report.model[metric]:
