@@ -29,9 +29,10 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks.chart import bars
+from models.pretrained import TextVectors
+from models.recommender.classics.content import Content, TfidfText
 from models.recommender.evaluation import RankingTask, Scorer, evaluate
 from models.recommender.floors.popularity import Popularity
-from models.recommender.retrieval.content_floor import ContentNeighbours
 from models.recommender.retrieval.datamodule import RetrievalDataModule
 from models.report import Report, conditions
 from models.run import Run
@@ -40,7 +41,7 @@ from scripts.entrypoint import CONFIGS, entrypoint
 
 log = logging.getLogger(__name__)
 
-KINDS = (("attributes",), ("text",), ("attributes", "text"))
+KINDS = {("attributes",): 0.0, ("text",): 1.0, ("attributes", "text"): 0.5}  # → text's share
 
 
 def training(cfg: DictConfig, name: str, seed: int, data: list[str]) -> DictConfig:
@@ -86,22 +87,27 @@ def among(scorer: Callable[[Tensor], Tensor], allowed: Tensor) -> Scorer:
     return lambda history: scorer(history).masked_fill(~allowed, -torch.inf)
 
 
-def content_neighbours(cfg: DictConfig, data: RetrievalDataModule) -> ContentNeighbours:
+def content_neighbours(cfg: DictConfig, data: RetrievalDataModule) -> Content:
     """The kind of content and the decay that rank the validation's new items best."""
     best, chosen = -1.0, None
     there = set(data.content.parts())
-    for kind in KINDS:
+    items = data.items
+    text = TextVectors(items.encoder, items.text_cache) if items.encoder else TfidfText()
+    task = drawn(data.validation_task, cfg.questions)
+    for kind, share in KINDS.items():
         if not set(kind) <= there:
             continue
+        floor = Content(items, text, text_share=share, dims=cfg.dims)
+        floor.fit(data.interactions, data.train)
         for decay in cfg.decays:
-            floor = ContentNeighbours(data.content, len(data.encoder.codes), kind, decay)
-            task = drawn(data.validation_task, cfg.questions)
+            floor.decay = decay
             found = evaluate(floor.score, task, max_length=data.max_length)
             if found["hit_rate@10"] > best:
-                best, chosen = found["hit_rate@10"], floor
+                best, chosen = found["hit_rate@10"], (floor, decay)
                 log.info("content %s, decay %s: validation %.4f", kind, decay, best)
     assert chosen is not None, "items without attributes and text have no neighbours"
-    return chosen
+    floor, floor.decay = chosen
+    return floor
 
 
 def measure(cfg: DictConfig, run: Run) -> Iterator[tuple[str, dict[str, float]]]:

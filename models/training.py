@@ -44,7 +44,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     metrics.json, and the artifact's path in metrics.json.
 
     Raises:
-        DataError: nothing to train on or to evaluate.
+        DataError: nothing to train on or to evaluate, or a resume on other data.
         ParityError: the exported graph does not answer as the trained model does.
     """
     started = time.perf_counter()
@@ -70,7 +70,10 @@ def train(cfg: DictConfig) -> dict[str, float]:
         logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
 
     fit_started = time.perf_counter()
-    trainer.fit(model, datamodule=data, ckpt_path=_checkpoint(cfg, output))
+    checkpoint = _checkpoint(cfg, output)
+    if checkpoint is not None:
+        _recognise(data, Path(checkpoint))
+    trainer.fit(model, datamodule=data, ckpt_path=checkpoint)
     fit_seconds = time.perf_counter() - fit_started
     if not trainer.is_global_zero:
         return {}
@@ -158,3 +161,16 @@ def _checkpoint(cfg: DictConfig, output: Path) -> str | None:
         )
     log.info("resuming from %s", path)
     return str(path)
+
+
+def _recognise(data: Any, checkpoint: Path) -> None:
+    """Let the data say whether a checkpoint is its own, before weights are found not to fit.
+
+    Lightning asks it too, but only after it has loaded the weights.
+    """
+    if checkpoint.is_dir():  # a sharded one; rows of a ranker have no state
+        return
+    kept = torch.load(checkpoint, map_location="cpu", weights_only=False, mmap=True)
+    known = kept.get(type(data).__qualname__)
+    if known:
+        data.load_state_dict(known)

@@ -22,7 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 from models import artifact
 from models.averaging import warm_ema
 from models.export import ParityError, ranking_parity
-from models.run import Run, RunError
+from models.recommender.interactions import DataError
+from models.run import Run, RunError, RunMismatchError
 from models.training import ResumeError, train
 from scripts.entrypoint import CONFIGS
 from tests.conftest import ROOT
@@ -255,6 +256,23 @@ def test_resume_auto_begins_and_then_goes_on(
     train(config(sequences, tmp_path, "trainer.max_epochs=2", *again))
     assert "resuming from" in caplog.text
     assert json.loads((tmp_path / "metrics.json").read_text())["conditions"]["epochs"] == 2
+
+
+def test_other_data_is_refused_by_a_resume_and_by_a_second_look(
+    run: tuple[Path, dict[str, float]], sequences: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text(sequences.read_text().replace("i39", "i38"))
+    last = run[0] / "checkpoints" / "last.ckpt"
+    cfg = config(other, tmp_path, f"resume={last}", "export=none", "evaluation.floors=null")
+    with pytest.raises(DataError, match=r"trained on other data \(.* 40 items, .* 39 items"):
+        train(cfg)
+    with pytest.raises(DataError, match="trained on other data"):
+        Run.open(run[0], overrides={"datamodule": {"reader": {"path": str(other)}}})
+    with pytest.raises(
+        RunMismatchError, match=r"best\.ckpt: the weights do not fit .*size mismatch"
+    ):
+        Run.open(run[0], overrides={"model": {"net": {"dim": 8}}})
 
 
 @pytest.mark.slow

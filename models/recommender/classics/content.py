@@ -13,7 +13,7 @@ import polars as pl
 import torch
 from scipy import sparse
 from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.preprocessing import normalize
 from torch import Tensor
 from torch.nn import functional as F
@@ -24,7 +24,8 @@ from models.recommender.interactions import DataError, Interactions
 
 
 class ItemReader(Protocol):
-    """Anything that knows the items' `text` and `categories`, in the order of their ids."""
+    """Anything that knows the items' `text` and `categories`, in the order of their ids, such as
+    `models.recommender.attributes.AttributeTable`."""
 
     def read(self, ids: pl.Series) -> pl.DataFrame: ...
 
@@ -72,7 +73,7 @@ class Content(Classic):
         text: makes vectors of the texts.
         text_share: of the squared length of an item's vector; the rest is its categories'.
         dims: wider vectors are reduced to so many by a truncated SVD.
-        decay: an item one step further back in the history counts so much less.
+        decay: an item one step further back in the history counts so much less; 0: the last alone.
     """
 
     what = "Content-based similarity of item text and attributes"
@@ -128,9 +129,13 @@ class Content(Classic):
 
 
 def _categories(rows: Sequence[Sequence[str]]) -> sparse.csr_matrix:
-    """One column a category, rare ones heavier."""
-    vectorizer = TfidfVectorizer(analyzer=lambda row: row, sublinear_tf=True)
+    """One column a category, the rarer the heavier; one that all items have says nothing."""
+    vectorizer = CountVectorizer(analyzer=lambda row: row, binary=True)
     try:
-        return sparse.csr_matrix(vectorizer.fit_transform(rows))
+        given = sparse.csr_matrix(vectorizer.fit_transform(rows), dtype=np.float64)
     except ValueError:
         return sparse.csr_matrix((len(rows), 0))
+    counts = np.asarray(given.sum(axis=0)).ravel()
+    weighed = sparse.csr_matrix(given @ sparse.diags(np.log((1 + len(rows)) / (1 + counts))))
+    weighed.eliminate_zeros()
+    return weighed

@@ -1,13 +1,15 @@
-"""What is known of items or users besides who touched them: text, categories, numbers as text.
+"""Tables of what is known of items or users, in every form they are passed around in.
 
-Limits: one table in memory; a later row of an id replaces an earlier one.
+CSV, TSV and Parquet; RecBole's tab-separated `.item` and `.user`; one JSON object, id → list of
+attributes, as sequence benchmarks come with.
 """
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -15,108 +17,122 @@ import polars as pl
 from models.recommender.interactions import DataError
 from models.recommender.readers.checks import id_text
 from models.recommender.readers.files import find, read_lines
-from models.recommender.readers.tables import read_tables
+from models.recommender.readers.tables import Table, read_tables
+from models.recommender.rejects import Rejects
 
 log = logging.getLogger(__name__)
+
+KEY = "id"  # the column of ids in what is read
+_BROKEN = {"source": pl.String, "line": pl.Int64, "text": pl.String, "reason": pl.String}
 
 
 @dataclass
 class AttributeReader:
-    """Read a table of attributes and put its rows in the order of a vocabulary.
+    """Read a table whose rows are items, or users.
 
     Args:
-        path: RecBole's tab-separated `.item` or `.user` file, or the folder that holds one; or
-            whatever `TableReader` takes: `.csv`, `.tsv`, `.parquet`.
-        id: column of the ids.
-        text: columns that are joined into one text.
-        categories: column → separator of its several values; null: it has one.
-        buckets: column of numbers → width of the ranges that are its categories.
-        names: file patterns to look for in a folder before tables.
-        max_missing_share: largest share of ids that the table may lack; they get no attributes.
+        path: the file, or a folder of files of one kind.
+        rejects: file for the rows without a usable id, and for later rows of an id.
+        id: the column of ids; whole numbers of any size and sign are read as they are written.
+        names: patterns to look for in a folder before tables, such as `*.item` or `*.json`.
+        max_reject_share: a larger share of bad rows fails.
     """
 
     path: str | Path
-    id: str
-    text: Sequence[str] = ()
-    categories: Mapping[str, str | None] = field(default_factory=dict)
-    buckets: Mapping[str, float] = field(default_factory=dict)
-    names: Sequence[str] = ("*.item",)
-    max_missing_share: float = 0.5
+    rejects: str | Path
+    id: str = "item_id"
+    names: Sequence[str] = ()
+    max_reject_share: float = 0.01
 
-    def read(self, ids: pl.Series) -> pl.DataFrame:
-        """`text` (str, "" where nothing is known) and `categories` (list of `column=value`).
+    def read(self) -> pl.DataFrame:
+        """Column `id` (text, unique) and all others as they are.
 
         Raises:
             MissingInputError: no such file.
-            DataError: a column that the table lacks, or too many ids that it lacks; the message
-                names some.
+            DataError: there is no such id column, a file cannot be parsed, or too many bad rows.
         """
-        table = self._table()
-        wanted = [self.id, *self.text, *self.categories, *self.buckets]
-        absent = [c for c in wanted if c not in table.columns]
-        if absent:
-            raise DataError(f"{self.path}: no column {absent[0]!r}; it has {table.columns}")
-        values = [
-            *(self._values(column, separator) for column, separator in self.categories.items()),
-            *(self._range(column, width) for column, width in self.buckets.items()),
-        ]
-        texts = pl.concat_str([pl.col(c).cast(pl.String) for c in self.text], separator=" ",
-                              ignore_nulls=True) if self.text else pl.lit("")  # fmt: skip
-        known = table.select(
-            id_text(self.id, table.schema[self.id]).alias("id"),
-            texts.fill_null("").alias("text"),
-            (pl.concat_list(values) if values else pl.lit([], pl.List(pl.String))).alias(
-                "categories"
-            ),
-        ).unique("id", keep="last", maintain_order=True)
-        asked = pl.DataFrame({"id": ids.cast(pl.String)})
-        rows = asked.join(known, on="id", how="left", maintain_order="left")
-        self._complain(asked["id"].filter(rows["text"].is_null()), len(asked))
-        return rows.select(pl.col("text").fill_null(""), pl.col("categories").fill_null([]))
+        tables = self._tables()
+        for table in tables:
+            if self.id not in table.frame.columns:
+                raise DataError(
+                    f"{table.path}: no column {self.id!r}; it has {table.frame.columns}"
+                )
+        rows = pl.concat([t.frame for t in tables], how="diagonal_relaxed")
+        ids = rows.select(id_text(self.id, rows.schema[self.id])).to_series()
+        # Checked apart from the table, whose columns may have any name, `text` or `reason` too.
+        checked = _checked(tables, ids)
+        whole = pl.concat([checked, *(t.broken for t in tables)], how="diagonal_relaxed")
+        good = Rejects(Path(self.rejects), self.max_reject_share).set_aside(whole, Path(self.path))
+        kept = rows[good["row"]].drop(self.id, KEY, strict=False)
+        return kept.insert_column(0, ids.gather(good["row"]).alias(KEY))
 
-    @staticmethod
-    def _values(column: str, separator: str | None) -> pl.Expr:
-        text = pl.col(column).cast(pl.String)
-        values = text.str.split(separator) if separator else pl.concat_list(text)
-        trimmed = pl.element().str.strip_chars()
-        named = pl.format("{}={}", pl.lit(column), trimmed.filter(trimmed != ""))
-        return values.list.eval(named).fill_null([])
-
-    @staticmethod
-    def _range(column: str, width: float) -> pl.Expr:
-        start = (pl.col(column).cast(pl.Float64, strict=False) / width).floor() * width
-        named = pl.format("{} from {}", pl.lit(column), start)
-        return pl.concat_list(named).list.drop_nulls()
-
-    def _table(self) -> pl.DataFrame:
+    def _tables(self) -> list[Table]:
         path = Path(self.path)
-        recbole = [n for n in self.names if path.match(n) or any(path.glob(n))]
-        if not recbole:
-            return pl.concat([t.frame for t in read_tables(path)], how="vertical_relaxed")
-        source = find(path, recbole)
-        header, *_ = read_lines(source)["text"]
-        columns = [name.split(":")[0] for name in header.split("\t")]
-        return pl.read_csv(
-            source,
-            separator="\t",
-            quote_char=None,
-            infer_schema=False,
-            has_header=False,
-            skip_rows=1,
-            new_columns=columns,
-            encoding="utf8-lossy",
-            truncate_ragged_lines=True,
-        )
+        named = [n for n in (*self.names, "*.json") if path.match(n)]
+        if path.is_dir():
+            named = [n for n in self.names if any(path.glob(n))]
+        if not named:
+            return read_tables(path)
+        source = find(path, named)
+        if source.suffix == ".json":
+            return [_json(source, self.id)]
+        return [_recbole(source)] if source.suffix in (".item", ".user") else read_tables(source)
 
-    def _complain(self, missing: pl.Series, asked: int) -> None:
-        if missing.is_empty():
-            return
-        some = ", ".join(missing.head(5).to_list())
-        message = f"{self.path}: lacks {len(missing)} of {asked} ids (such as {some})"
-        share = len(missing) / asked
-        if share > self.max_missing_share:
+
+def _recbole(source: Path) -> Table:
+    """Columns `name:type`, separated by tabs, quotes being text."""
+    header, *_ = read_lines(source)["text"]
+    columns = [name.split(":")[0] for name in header.split("\t")]
+    frame = pl.read_csv(
+        source, separator="\t", quote_char=None, infer_schema=False, has_header=False,
+        skip_rows=1, new_columns=columns, encoding="utf8-lossy", truncate_ragged_lines=True,
+    )  # fmt: skip
+    lines = pl.Series(range(2, len(frame) + 2), dtype=pl.Int64)
+    return Table(source, frame, pl.DataFrame(schema=_BROKEN), lambda: lines)
+
+
+def _json(source: Path, key: str) -> Table:
+    """Columns of the ids and `attributes` (list of text)."""
+    try:
+        content = json.loads(source.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{source}: not JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise DataError(
+            f"{source}: a JSON {type(content).__name__}; an object, id → list of attributes, is "
+            "expected"
+        )
+    for name, attributes in content.items():
+        if not isinstance(attributes, list):
             raise DataError(
-                f"{message}. That is {share:.1%}, more than max_missing_share="
-                f"{self.max_missing_share:.1%}"
+                f"{source}: {name!r} has {attributes!r}; a list of attributes is expected"
             )
-        log.warning("%s: they have no attributes", message)
+    frame = pl.DataFrame(
+        {key: list(content), "attributes": [[str(a) for a in v] for v in content.values()]},
+        schema={key: pl.String, "attributes": pl.List(pl.String)},
+    )
+    unknown = pl.Series([None] * len(frame), dtype=pl.Int64)
+    return Table(source, frame, pl.DataFrame(schema=_BROKEN), lambda: unknown)
+
+
+def _checked(tables: Sequence[Table], ids: pl.Series) -> pl.DataFrame:
+    """Where each row stands, and a reason for those that have no id or repeat an earlier one."""
+    places = [
+        t.lines().alias("line").to_frame().with_columns(pl.lit(str(t.path)).alias("source"))
+        for t in tables
+    ]
+    empty = pl.col("text") == ""
+    again = ~pl.col("text").is_first_distinct()
+    return (
+        pl.concat(places)
+        .with_row_index("row")
+        .with_columns(ids.fill_null("").alias("text"))
+        .with_columns(
+            pl.when(empty)
+            .then(pl.lit("empty id"))
+            .when(again)
+            .then(pl.lit("id occurs before"))
+            .otherwise(None)
+            .alias("reason")
+        )
+    )

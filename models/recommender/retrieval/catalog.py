@@ -22,10 +22,10 @@ from models.export import session
 from models.pretrained import TextVectors
 from models.recommender.index.chooser import IndexChooser
 from models.recommender.interactions import DataError
+from models.recommender.readers.attributes import KEY, AttributeReader
 from models.recommender.retrieval.content import ItemContent
 from models.recommender.retrieval.content_encoder import ContentEncoder
 from models.recommender.retrieval.graphs import bind_table, table_of
-from models.recommender.retrieval.item_source import ItemReader
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class ItemIndexer:
         text_cache: folder of text vectors; see `models.pretrained.TextVectors`.
     """
 
-    reader: ItemReader
+    reader: AttributeReader
     root: str
     keep: bool
     index: IndexChooser
@@ -130,15 +130,15 @@ class ItemIndexer:
         name = encoder.columns.encoder
         content = encoder.encode(rows, TextVectors(name, self.text_cache) if name else None)
         trained: dict[str, int] = json.loads((old.path / TRAINED).read_text("utf-8"))
-        ids = np.array([trained.get(item, 0) for item in rows["item_id"]], dtype=np.int64)
+        ids = np.array([trained.get(item, 0) for item in rows[KEY]], dtype=np.int64)
         had = set(old.read_asset("items.json"))
-        old_one = np.array([item in had for item in rows["item_id"]], dtype=bool)
+        old_one = np.array([item in had for item in rows[KEY]], dtype=bool)
         empty = content.empty().numpy()
         placed = ~empty | (ids > 0)
-        unplaced = rows["item_id"].filter(pl.Series(~placed & ~old_one)).to_list()
+        unplaced = rows[KEY].filter(pl.Series(~placed & ~old_one)).to_list()
         vectors = self._run(old, ids, content)
         return (
-            rows["item_id"].filter(pl.Series(placed)).to_list(),
+            rows[KEY].filter(pl.Series(placed)).to_list(),
             vectors[placed],
             unplaced,
         )

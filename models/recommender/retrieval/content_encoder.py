@@ -19,6 +19,7 @@ import torch
 
 from models.pretrained import TextVectors
 from models.recommender.interactions import DataError
+from models.recommender.readers.attributes import KEY
 from models.recommender.retrieval.content import ItemContent
 
 log = logging.getLogger(__name__)
@@ -46,14 +47,17 @@ class Columns:
         lists = {k: tuple(raw.get(k) or ()) for k in ("categories", "numbers", "texts")}
         return cls(**lists, encoder=raw.get("encoder"), separator=raw.get("separator"))
 
-    def check(self, frame: pl.DataFrame) -> None:
-        """Raises `DataError` for a column that the table lacks."""
-        for name in (*self.categories, *self.numbers, *self.texts):
+    def check(self, frame: pl.DataFrame, *more: str) -> None:
+        """Raises `DataError` for a column, of these or `more`, that the table lacks."""
+        for name in (*self.categories, *self.numbers, *self.texts, *more):
             if name not in frame.columns:
                 raise DataError(
-                    f"the item table has no column {name!r}; it has "
-                    f"{[c for c in frame.columns if c != 'item_id']}"
+                    f"the table of attributes has no column {name!r}; it has "
+                    f"{[c for c in frame.columns if c != KEY]}"
                 )
+
+    def check_encoder(self) -> None:
+        """Raises `DataError` for texts that nothing reads."""
         if self.texts and not self.encoder:
             raise DataError(f"texts are {list(self.texts)}, but no encoder is given to read them")
 
@@ -84,14 +88,15 @@ class ContentEncoder:
             DataError: a column is not there.
         """
         columns.check(frame)
+        columns.check_encoder()
         counts: dict[str, int] = {}
-        for values in _values(frame, columns):
+        for values in values_of(frame, columns):
             for value in values:
                 counts[value] = counts.get(value, 0) + 1
         kept = sorted(value for value, n in counts.items() if n >= min_count)
         width = 0
         if columns.texts and texts is not None:
-            width = texts.of(_texts(frame, columns)).shape[1]
+            width = texts.of(texts_of(frame, columns)).shape[1]
         return cls(columns, {value: n + 1 for n, value in enumerate(kept)}, width)
 
     def encode(self, frame: pl.DataFrame, texts: TextVectors | None) -> ItemContent:
@@ -101,7 +106,7 @@ class ContentEncoder:
             DataError: a column is not there.
         """
         self.columns.check(frame)
-        rows = _values(frame, self.columns)
+        rows = values_of(frame, self.columns)
         coded = [[self.codes[v] for v in values if v in self.codes] for values in rows]
         unknown = sum(map(len, rows)) - sum(map(len, coded))
         if unknown:
@@ -121,7 +126,7 @@ class ContentEncoder:
         if not self.text_width:
             return np.zeros((len(frame), 0), dtype=np.float32)
         assert texts is not None, "an encoder with texts needs text vectors"
-        vectors = texts.of(_texts(frame, self.columns))
+        vectors = texts.of(texts_of(frame, self.columns))
         if not vectors.shape[1]:  # no row has a text
             return np.zeros((len(frame), self.text_width), dtype=np.float32)
         if vectors.shape[1] != self.text_width:
@@ -139,7 +144,7 @@ class ContentEncoder:
         return cls(Columns.of(raw["columns"]), raw["codes"], raw["text_width"])
 
 
-def _values(frame: pl.DataFrame, columns: Columns) -> list[list[str]]:
+def values_of(frame: pl.DataFrame, columns: Columns) -> list[list[str]]:
     """`column=value` of every row; the same value twice counts once."""
     rows: list[list[str]] = [[] for _ in range(len(frame))]
     for name in columns.categories:
@@ -166,7 +171,8 @@ def _numbers(frame: pl.DataFrame, names: Sequence[str]) -> np.ndarray:
     return numbers
 
 
-def _texts(frame: pl.DataFrame, columns: Columns) -> list[str]:
+def texts_of(frame: pl.DataFrame, columns: Columns) -> list[str]:
+    """The joined texts of every row; "" where it has none."""
     joined = frame.select(
         pl.concat_str(
             [pl.col(c).cast(pl.String).fill_null("") for c in columns.texts], separator=" "

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.recommender.attributes import AttributeTable
 from models.recommender.datamodule import InteractionsDataModule
 from models.recommender.interactions import DataError
 from models.recommender.retrieval.content import ItemContent
 from models.recommender.retrieval.content_encoder import ContentEncoder
-from models.recommender.retrieval.item_source import ItemSource
 
 
 class RetrievalDataModule(InteractionsDataModule):
@@ -28,7 +28,7 @@ class RetrievalDataModule(InteractionsDataModule):
         DataError: as the base, or no item is described.
     """
 
-    def __init__(self, items: ItemSource, **others: Any) -> None:
+    def __init__(self, items: AttributeTable, **others: Any) -> None:
         super().__init__(**others)
         self.items = items
         self.encoder: ContentEncoder

@@ -14,6 +14,7 @@ from implicit.nearest_neighbours import CosineRecommender
 from torch import Tensor
 
 from models.export import export_onnx, ranking_parity
+from models.recommender.attributes import AttributeTable
 from models.recommender.classics.als import ImplicitALS
 from models.recommender.classics.bags import recency, touched
 from models.recommender.classics.content import Content, TfidfText
@@ -26,7 +27,6 @@ from models.recommender.export import TopK
 from models.recommender.floors.ease import EASE
 from models.recommender.floors.popularity import Popularity
 from models.recommender.interactions import DataError, Interactions
-from models.recommender.readers.attributes import AttributeReader
 from models.recommender.splits import LeaveOneOut
 from tests.models.recommender.test_histories import interactions
 
@@ -258,21 +258,30 @@ def test_attributes_follow_the_vocabulary_and_name_what_lacks(
 ) -> None:
     file = tmp_path / "shop.item"
     file.write_text(ITEMS + "7\tIt's \"new\"\tDrama Children's\n-3\tOld\t\n")
-    reader = AttributeReader(tmp_path, "item_id", text=["title"], categories={"genres": " "})
+    beside = {"rejects": tmp_path / "rejects.csv", "missing": tmp_path / "missing.csv"}
+    reader = AttributeTable(
+        tmp_path, **beside, names=["*.item"], texts=["title"], categories=["genres"], separator=" "
+    )
     known = reader.read(pl.Series(["-3", "7", "unheard"]))
     assert known["text"].to_list() == ["Old", 'It\'s "new"', ""]
     assert known["categories"].to_list() == [[], ["genres=Drama", "genres=Children's"], []]
     assert "lacks 1 of 3 ids (such as unheard)" in caplog.text
     with pytest.raises(DataError, match=r"lacks 2 of 3 ids .* more than max_missing_share=50.0%"):
         reader.read(pl.Series(["7", "x", "y"]))
-    with pytest.raises(DataError, match=r"no column 'name'; it has \['item_id', 'title'"):
-        AttributeReader(tmp_path, "item_id", text=["name"]).read(pl.Series(["7"]))
+    with pytest.raises(DataError, match=r"no column 'name'; it has \['title'"):
+        AttributeTable(tmp_path, **beside, names=["*.item"], texts=["name"]).read(pl.Series(["7"]))
 
 
 def test_attributes_from_a_table_with_numbers_and_repeated_rows(tmp_path: Path) -> None:
-    rows = {"sku": [2**62, 5, 5], "name": ["big", "first", None], "year": [1999, 2000, 2001]}
+    rows = {"sku": [2**62, 5, 5], "name": ["big", None, "again"], "year": [1999, 2000, 2001]}
     pl.DataFrame(rows).write_parquet(tmp_path / "items.parquet")
-    reader = AttributeReader(tmp_path, "sku", text=["name"], categories={"year": None})
+    reader = AttributeTable(
+        tmp_path, tmp_path / "rejects.csv", tmp_path / "missing.csv", id="sku", texts=["name"],
+        categories=["year"], buckets={"year": 10}, max_reject_share=0.5,
+    )  # fmt: skip
     known = reader.read(pl.Series([str(2**62), "5"]))
     assert known["text"].to_list() == ["big", ""]
-    assert known["categories"].to_list() == [["year=1999"], ["year=2001"]]
+    assert known["categories"].to_list() == [
+        ["year=1999", "year from 1990.0"], ["year=2000", "year from 2000.0"],
+    ]  # fmt: skip
+    assert pl.read_csv(tmp_path / "rejects.csv")["reason"].to_list() == ["id occurs before"]

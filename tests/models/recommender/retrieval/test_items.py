@@ -11,22 +11,32 @@ import numpy as np
 import polars as pl
 import pytest
 
+from models.recommender.attributes import AttributeTable
 from models.recommender.interactions import DataError
+from models.recommender.readers.attributes import AttributeReader
 from models.recommender.readers.files import MissingInputError
 from models.recommender.readers.sequences import SequenceReader
 from models.recommender.retrieval.content_encoder import Columns, ContentEncoder
-from models.recommender.retrieval.item_source import ItemSource
-from models.recommender.retrieval.item_table import AttributeJsonReader, ItemTableReader
 
 
-def table(tmp_path: Path, text: str, **more: Any) -> ItemTableReader:
+def table(tmp_path: Path, text: str, **more: Any) -> AttributeReader:
     (tmp_path / "items.csv").write_text(text)
-    return ItemTableReader(tmp_path / "items.csv", tmp_path / "rejects.csv", **more)
+    return AttributeReader(tmp_path / "items.csv", tmp_path / "rejects.csv", **more)
 
 
-def source(tmp_path: Path, text: str, **columns: Any) -> ItemSource:
-    reader = table(tmp_path, text)
-    return ItemSource(reader, columns, tmp_path / "missing.csv", min_count=1)
+def items_of(path: Path, **columns: Any) -> AttributeTable:
+    beside = path if path.is_dir() else path.parent
+    settings = {"min_count": 1, **columns}
+    return AttributeTable(path, beside / "rejects.csv", beside / "missing.csv", **settings)
+
+
+def json_reader(folder: Path) -> AttributeReader:
+    return AttributeReader(folder, folder / "rejects.csv", names=["*attributes*.json"])
+
+
+def source(tmp_path: Path, text: str, **columns: Any) -> AttributeTable:
+    (tmp_path / "items.csv").write_text(text)
+    return items_of(tmp_path / "items.csv", **columns)
 
 
 def test_items_without_a_row_are_reported_and_count_as_without_attributes(
@@ -36,8 +46,8 @@ def test_items_without_a_row_are_reported_and_count_as_without_attributes(
                    categories=["kind"], numbers=["price"])  # fmt: skip
     with caplog.at_level(logging.WARNING):
         _, content = items.load(pl.Series(["b", "gone", "a"]), np.ones(3, dtype=bool))
-    assert "1 of 3 have no row" in caplog.text
-    assert (tmp_path / "missing.csv").read_text() == "item_id\ngone\n"
+    assert "lacks 1 of 3 ids (such as gone)" in caplog.text
+    assert (tmp_path / "missing.csv").read_text() == "id\ngone\n"
     assert content.attributes.tolist() == [[0], [2], [0], [1]]  # padding, b, gone, a
     assert content.empty().tolist() == [True, False, True, False]
     np.testing.assert_array_equal(content.numbers[:, 0], [np.nan, 3, np.nan, 1])
@@ -60,8 +70,7 @@ def test_ids_are_read_as_they_are_written(tmp_path: Path, ids: list[str]) -> Non
 def test_whole_numbers_in_parquet_are_ids(tmp_path: Path) -> None:
     frame = pl.DataFrame({"sku": [-5, 2**63 - 1], "kind": [["x", "y", "x"], []]})
     frame.write_parquet(tmp_path / "items.parquet")
-    reader = ItemTableReader(tmp_path / "items.parquet", tmp_path / "rejects.csv", id="sku")
-    items = ItemSource(reader, {"categories": ["kind"]}, tmp_path / "missing.csv", min_count=1)
+    items = items_of(tmp_path / "items.parquet", id="sku", categories=["kind"])
     _, content = items.load(pl.Series(["9223372036854775807", "-5"]), np.ones(2, dtype=bool))
     assert content.attributes.tolist() == [[0, 0], [0, 0], [1, 2]]
 
@@ -69,22 +78,22 @@ def test_whole_numbers_in_parquet_are_ids(tmp_path: Path) -> None:
 def test_rows_without_an_id_and_repeated_ones_are_set_aside(tmp_path: Path) -> None:
     reader = table(tmp_path, "item_id,kind\na,x\n ,y\na,z\nb,x\n", max_reject_share=0.5)
     frame = reader.read()
-    assert frame["item_id"].to_list() == ["a", "b"]
+    assert frame["id"].to_list() == ["a", "b"]
     assert frame["kind"].to_list() == ["x", "x"]
     rejects = pl.read_csv(tmp_path / "rejects.csv")
     assert rejects["line"].to_list() == [3, 4]
-    assert rejects["reason"].to_list() == ["empty item id", "item id occurs before"]
+    assert rejects["reason"].to_list() == ["empty id", "id occurs before"]
     with pytest.raises(DataError, match="2 of 4 rows rejected"):
         table(tmp_path, "item_id,kind\na,x\n ,y\na,z\nb,x\n").read()
 
 
 def test_columns_may_have_any_name(tmp_path: Path) -> None:
     """Also those of the list of rejects, and that of the ids itself."""
-    rows = "sku,text,line,reason,source,item_id\na,warm wool,x,y,z,0\nb,cold steel,x,y,z,0\n"
+    rows = "sku,text,line,reason,source,id\na,warm wool,x,y,z,0\nb,cold steel,x,y,z,0\n"
     frame = table(tmp_path, rows, id="sku").read()
-    assert frame["item_id"].to_list() == ["a", "b"]
+    assert frame["id"].to_list() == ["a", "b"]
     assert frame["text"].to_list() == ["warm wool", "cold steel"]
-    assert set(frame.columns) == {"item_id", "text", "line", "reason", "source"}
+    assert set(frame.columns) == {"id", "text", "line", "reason", "source"}
 
 
 @pytest.mark.parametrize(
@@ -104,9 +113,7 @@ def test_columns_that_are_not_there_are_named(
 
 def test_a_table_of_other_items_is_an_error(tmp_path: Path) -> None:
     items = source(tmp_path, "item_id,kind\n1.0,x\n", categories=["kind"])
-    with pytest.raises(
-        DataError, match=r"none of the 1 items .* begin \['1'\] there and \['1.0'\]"
-    ):
+    with pytest.raises(DataError, match=r"none of 1 ids .* begin \['1'\] there and \['1.0'\]"):
         items.load(pl.Series(["1"]), np.ones(1, dtype=bool))
 
 
@@ -135,32 +142,34 @@ def test_what_was_learnt_survives_its_json() -> None:
     [
         ("{", "not JSON"),
         ("[1]", "a JSON list; an object"),
-        ('{"a": 3}', "item 'a' has 3; a list of attributes is expected"),
+        ('{"a": 3}', "'a' has 3; a list of attributes is expected"),
     ],
 )
 def test_an_attribute_file_that_is_none(tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / "item_attributes.json").write_text(content)
     with pytest.raises(DataError, match=words):
-        AttributeJsonReader(tmp_path).read()
+        json_reader(tmp_path).read()
 
 
 def test_attribute_lists_by_item(tmp_path: Path) -> None:
     (tmp_path / "x2attributes.json").write_text('{"4": [1, "b"], "-1": []}')
-    frame = AttributeJsonReader(tmp_path).read()
+    frame = json_reader(tmp_path).read()
     assert frame.to_dict(as_series=False) == {
-        "item_id": ["4", "-1"],
+        "id": ["4", "-1"],
         "attributes": [["1", "b"], []],
     }
     with pytest.raises(MissingInputError, match="no such file or folder"):
-        AttributeJsonReader(tmp_path / "absent").read()
+        json_reader(tmp_path / "absent").read()
 
 
 @pytest.mark.realdata
 def test_every_item_of_beauty_has_attributes(real_data: Path, tmp_path: Path) -> None:
     folder = real_data / "amazon-beauty"
     ids = SequenceReader(folder, tmp_path / "rejects.csv").read()["item_id"].unique()
-    reader = AttributeJsonReader(folder)
-    items = ItemSource(reader, {"categories": ["attributes"]}, tmp_path / "missing.csv")
+    items = AttributeTable(
+        folder, tmp_path / "rejects.csv", tmp_path / "missing.csv",
+        names=["*attributes*.json"], categories=["attributes"],
+    )  # fmt: skip
     encoder, content = items.load(ids, np.ones(len(ids), dtype=bool))
     assert len(content) == 12_101 + 1
     assert int(content.empty().sum()) == 1  # the padding

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from models import artifact
 from models.artifact import Artifact, ArtifactError
+from models.recommender.interactions import DataError
 from models.report import Report
 from models.run import Run
 from models.training import train
@@ -70,10 +71,12 @@ def trained(folder: Path) -> Artifact:
         "experiment=recommender/two_tower",
         "data=sequences",
         f"data.path={folder / 'walks.txt'}",
-        f"item_table.reader.path={folder / 'items.csv'}",
-        "item_table.columns.categories=[series,place]",
-        "item_table.columns.texts=[]",
-        "item_table.columns.encoder=null",
+        "item_attributes=table",
+        f"item_attributes.path={folder / 'items.csv'}",
+        "item_attributes.categories=[series,place]",
+        "item_attributes.numbers=[price]",
+        "item_attributes.texts=[]",
+        "item_attributes.encoder=null",
         f"output_dir={folder / 'run'}",
         f"paths.root={folder}",
         "datamodule.max_length=8",
@@ -145,6 +148,16 @@ def test_graph_and_module_agree(folder: Path, trained: Artifact) -> None:
         items, found = session.run(None, {"history": history.numpy(), "seen": history.numpy()})
         expected = scores.gather(1, torch.from_numpy(items)).numpy()
         np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_run_whose_items_changed_their_attributes_says_so(
+    folder: Path, trained: Artifact, tmp_path: Path
+) -> None:
+    changed = pl.read_csv(folder / "items.csv").with_columns(pl.col("series") + "x")
+    changed.write_csv(tmp_path / "items.csv")
+    moved = {"datamodule": {"items": {"path": str(tmp_path / "items.csv")}}}
+    with pytest.raises(DataError, match="other attribute values now than when"):
+        Run.open(folder / "run", overrides=moved)
 
 
 def test_new_items_are_recommended_without_training(folder: Path, trained: Artifact) -> None:
