@@ -17,6 +17,14 @@ from pathlib import Path
 import sqlalchemy as sa
 
 METADATA = sa.MetaData()
+_SETTINGS = (
+    "synchronous=NORMAL",
+    # A processor deletes hundreds of journal rows at once, between two batches. Many builds write
+    # zeros over each freed page, and a small cache reads pages again: together three times as slow.
+    "secure_delete=FAST",
+    "cache_size=-32000",  # KiB
+    "wal_autocheckpoint=4000",  # pages
+)
 _MAKING = 0x6D696C6C72616365  # PostgreSQL: the number of the lock that who makes tables holds
 
 SEVERITIES = ("info", "warning", "major", "critical")  # rising
@@ -142,7 +150,8 @@ def _durable(busy_s: float) -> Callable[[sqlite3.Connection, object], None]:
                 if not busy or time.monotonic() >= until:
                     raise
                 time.sleep(0.01)
-        connection.execute("PRAGMA synchronous=NORMAL").close()
+        for setting in _SETTINGS:
+            connection.execute(f"PRAGMA {setting}").close()
 
     return prepare
 

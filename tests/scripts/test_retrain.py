@@ -72,13 +72,23 @@ def test_a_better_challenger_is_promoted_gone_on_from_and_rolled_back(root: Path
         judge(engine, found(engine, rows["source"][i], int(at)), name)
     judge(engine, found(engine, "gone", 1_000_000), "confirmed")
     engine.dispose()
+    scored = {"score": 9.0, "threshold": 4.0, "anomalous": True, "version": "1"}
+    alarms = rows[[-3000, -4000]].select("source", "timestamp")  # one judged, one not
+    landed = root / "data/warehouse/scores/date=2026-01-01"
+    landed.mkdir(parents=True)
+    alarms.with_columns(pl.lit(v).alias(k) for k, v in scored.items()).write_parquet(
+        landed / "p000-000000000001-000000000002.parquet"
+    )
 
     done = call("retrain", root, "task=anomaly", QUICK)
     assert done.returncode == 0, done.stderr[-3000:]
     said = report(root)
     new = str(said["challenger"])
     assert said["promoted"]
-    assert said["data"]["verdicts"] == {"matched": 3, "restored": 1, "lost": 0}  # type: ignore[index]
+    assert said["data"]["verdicts"] == {  # type: ignore[index]
+        "matched": 3, "restored": 1, "lost": 0, "doubted": 1,
+    }  # fmt: skip
+    assert "judged them: 1 of the rows before the holdout" in done.stdout
     assert "the holdout alone decides" in done.stdout
     assert champion.champion(root / "artifacts", "anomaly").name == new
     [page] = (root / "runs" / "retrain").glob("*/comparison.html")

@@ -206,7 +206,7 @@ class AnomalyComparer:
             notes.append(f"{lost} verdicts speak of events whose values are known nowhere.")
         if doubted:
             notes.append(
-                f"{doubted} rows before the holdout alarmed, or could not be scored, and nobody "
-                "judged them: they were not learnt from."
+                "Not learnt from, because they alarmed or could not be scored and nobody judged "
+                f"them: {doubted} of the rows before the holdout."
             )
         return notes

@@ -108,7 +108,7 @@ def test_alarms_that_nobody_judged_are_no_verdicts(artifacts: dict[str, Artifact
     assert found.data["recent_confirmed"] == found.data["recent_dismissed"] == 12
     assert found.data["holdout_rows"] == 108, "they count there as before: nobody confirmed them"
     assert found.data["doubted_rows"] == 100
-    assert "100 rows before the holdout alarmed" in found.notes[-1]
+    assert "judged them: 100 of the rows before the holdout" in found.notes[-1]
 
 
 def test_a_field_that_the_telemetry_lacks_is_named(artifacts: dict[str, Artifact]) -> None:
