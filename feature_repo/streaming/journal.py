@@ -23,6 +23,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from feature_repo.dates import EPOCH
+from feature_repo.streaming.database import open_database
 
 Row = Mapping[str, Any]
 
@@ -102,8 +103,7 @@ class Journal:
     """
 
     def __init__(self, url: str, folder: Path, busy_s: float) -> None:
-        self._engine = open_database(url, folder, busy_s)
-        _TABLES.create_all(self._engine)
+        self._engine = open_database(url, folder, busy_s, _TABLES)
 
     def add(self, rows: Sequence[Row], named: Sequence[str]) -> int:
         """Keep events, each message once, and make their users known; returns how many were new."""
@@ -349,17 +349,6 @@ class Held:
         return versions
 
 
-def open_database(url: str, folder: Path, busy_s: float) -> sa.Engine:
-    """A journal's database; see `Journal`. Writers open connections with `writes=True`."""
-    local = "sqlite:///"
-    if url.startswith(local):
-        url = f"{local}{folder / url.removeprefix(local)}"
-    engine = sa.create_engine(url)
-    if engine.dialect.name == "sqlite":
-        _listen(engine, busy_s)
-    return engine
-
-
 def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> int:
     """Rows whose key is there already are left out; returns how many were not."""
     if not rows:
@@ -398,19 +387,3 @@ def _stored(row: Row, landing: str | None) -> dict[str, Any]:
         if isinstance(kept[name], datetime):
             kept[name] = micros(kept[name])
     return {**kept, "landing": landing}
-
-
-def _listen(engine: sa.Engine, busy_s: float) -> None:
-    """SQLite: writers take their turn at their beginning, and what is committed is on the disk."""
-
-    @sa.event.listens_for(engine, "connect")
-    def connected(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # transactions are begun below
-        connection.execute(f"PRAGMA busy_timeout = {round(busy_s * 1000)}")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-
-    @sa.event.listens_for(engine, "begin")
-    def begun(connection: sa.Connection) -> None:
-        writes = connection.get_execution_options().get("writes")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

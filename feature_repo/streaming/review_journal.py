@@ -15,7 +15,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from feature_repo.streaming.journal import insert, micros, now_us, open_database
+from feature_repo.streaming.database import open_database
+from feature_repo.streaming.journal import insert, micros, now_us
 
 DAY_S = 86_400
 _TABLES = sa.MetaData()
@@ -62,8 +63,7 @@ class ReviewJournal:
     """See the module; for the arguments, `feature_repo.streaming.journal.Journal`."""
 
     def __init__(self, url: str, folder: Path, busy_s: float) -> None:
-        self._engine = open_database(url, folder, busy_s)
-        _TABLES.create_all(self._engine)
+        self._engine = open_database(url, folder, busy_s, _TABLES)
 
     def unknown(self, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Rows whose message has not been entered, each once."""
