@@ -18,6 +18,7 @@ sys.path[0] = str(ROOT)  # rooms, not this folder's neighbours
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
@@ -25,7 +26,7 @@ from rich.table import Table
 from benchmarks.chart import bars
 from benchmarks.child import measure, peers_python, run_through
 from models.recommender.intervals import t_interval
-from models.recommender.ratings.training import read
+from models.recommender.ratings.data import read
 from models.recommender.splits import RandomFolds
 from models.report import Report, conditions
 from scripts.entrypoint import entrypoint
@@ -37,7 +38,7 @@ def write_folds(cfg: DictConfig, output: Path) -> tuple[Path, list[float]]:
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         overrides = [f"data={cfg.reader}", f"data.path={cfg.path}", f"output_dir={output}"]
         ours = compose("cross_validate", [*overrides, f"paths.root={ROOT}"])
-    data = read(ours)
+    data = read(instantiate(ours.data.reader), ours.data.name)
     file = output / "folds.csv"
     with file.open("w", newline="") as target:
         writer = csv.writer(target)

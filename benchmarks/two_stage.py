@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -235,10 +236,10 @@ class Bench:
             Supervisor(services(cfg), cfg.startup_timeout_s, cfg.backoff_s),
             market.stream_job(self.output / "stream.log"),
         ):
-            for n, user in enumerate([*self.histories][: cfg.probes]):
+            for user in [*self.histories][: cfg.probes]:
                 first = asked(f"{url}{user}")[0]
                 event = {
-                    "messageId": f"probe-{n}", "type": "track", "event": "Product Viewed",
+                    "messageId": str(uuid.uuid4()), "type": "track", "event": "Product Viewed",
                     "userId": user, "properties": {"product_id": first},
                     "timestamp": datetime.now(UTC).isoformat(),
                 }  # fmt: skip

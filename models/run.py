@@ -6,13 +6,15 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
+from models.fitted import Fitted
 from models.report import Report, conditions
 
 log = logging.getLogger(__name__)
@@ -24,13 +26,19 @@ class RunError(FileNotFoundError):
     exit_code = 66  # EX_NOINPUT
 
 
+class RunMismatchError(ValueError):
+    """A checkpoint whose weights do not fit the model that the configuration describes."""
+
+    exit_code = 65  # EX_DATAERR
+
+
 @dataclass
 class Run:
     """A run's configuration, its data read again, and its model with the checkpoint's weights."""
 
     config: DictConfig
     data: Any
-    model: pl.LightningModule
+    model: nn.Module
 
     @classmethod
     def open(
@@ -39,12 +47,16 @@ class Run:
         """Build everything as the run did.
 
         Args:
-            checkpoint: `best`, `last`, or the path of a .ckpt file.
+            checkpoint: `best`, `last`, or the path of a checkpoint: a .ckpt file, or the folder
+                of that name which a sharded training leaves.
             overrides: merged into the run's config.yaml, such as data that lies elsewhere now:
                 `{"datamodule": {"reader": {"path": …}}}`.
 
         Raises:
             RunError: there is no run, or no such checkpoint.
+            RunMismatchError: the weights are of another model, or of other data.
+            DataError: the data is not what the run was trained on.
+            ShardsError: a sharded checkpoint lacks a file.
         """
         settings = folder / "config.yaml"
         if not settings.is_file():
@@ -52,18 +64,20 @@ class Run:
         path = Path(checkpoint)
         if path.suffix != ".ckpt":
             path = folder / "checkpoints" / f"{checkpoint}.ckpt"
-        if not path.is_file():
+        if not path.exists():
             there = sorted(p.stem for p in path.parent.glob("*.ckpt")) or "none"
             raise RunError(f"no checkpoint at {path}; there are: {there}")
         config = OmegaConf.merge(OmegaConf.load(settings), overrides or {})
         assert isinstance(config, DictConfig), "a run's config.yaml is a mapping"
+        if not config.get("datamodule"):
+            raise RunError(f"{folder}: config.yaml names no datamodule, so nothing can be read "
+                           "again; train anew")  # fmt: skip
         pl.seed_everything(config.seed, workers=True, verbose=False)
         data = instantiate(config.datamodule)
         data.prepare()
-        model = instantiate(config.model, **data.model_arguments())
-        state = torch.load(path, map_location="cpu", weights_only=False)
-        model.load_state_dict(state["state_dict"])
-        log.info("%s: epoch %d", path, state["epoch"] + 1)
+        model = _build(config.model, data)
+        kept = _load(path, model, data)
+        log.info("%s%s", path, f": epoch {kept['epoch'] + 1}" if "epoch" in kept else "")
         return cls(config, data, model)
 
     def evaluate(self) -> Report:
@@ -82,3 +96,34 @@ class Run:
         if not self.config.export:
             raise RunError("this run has export=none; add what to export to overrides")
         return Path(instantiate(self.config.export)(self.model, self.data, report, self.config))
+
+
+def _build(node: DictConfig, data: Any) -> nn.Module:
+    """The model, without its weights: a network must be told the data's sizes before."""
+    kind = get_object(node._target_)
+    fitted = isinstance(kind, type) and issubclass(kind, Fitted)
+    return cast(nn.Module, instantiate(node, **({} if fitted else data.model_arguments())))
+
+
+def _load(path: Path, model: nn.Module, data: Any) -> dict[str, Any]:
+    """Put the weights into the model, if they are of this data; returns what is beside them."""
+    if path.is_dir():  # of several processes; the model knows how to read it whole
+        shards = getattr(model, "load_shards", None)
+        if shards is None:
+            raise RunError(
+                f"{path}: a folder; {type(model).__name__} has checkpoints that are files"
+            )
+        return cast(dict[str, Any], shards(path))
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
+    known = state.get(type(data).__qualname__)
+    if known:
+        data.load_state_dict(known)
+    try:
+        model.load_state_dict(state["state_dict"])
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise RunMismatchError(
+            f"{path}: the weights do not fit the model and data of the configuration ({first}); "
+            "give the data and settings of the training"
+        ) from error
+    return state

@@ -6,12 +6,12 @@ then learns from what a real stream would give it, incidents included.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from models.anomaly.telemetry import ANOMALOUS, UNKNOWN, Telemetry, TelemetryError
+from models.anomaly.telemetry import ANOMALOUS, Telemetry, TelemetryError
 
 
 class Split(NamedTuple):
@@ -42,7 +42,7 @@ class TimeSplit:
                 "nothing is left to test on"
             )
         train = telemetry.take(early)
-        return Split(train if self.labels else _hidden(train), telemetry.take(~early))
+        return Split(train if self.labels else train.hidden(), telemetry.take(~early))
 
 
 @dataclass
@@ -77,8 +77,4 @@ class NormalHalf:
         rest[half] = False
         rest[known] = False
         train = telemetry.take(np.sort(np.concatenate([half[: self.train_rows], known])))
-        return Split(train if self.labels else _hidden(train), telemetry.take(rest))
-
-
-def _hidden(telemetry: Telemetry) -> Telemetry:
-    return replace(telemetry, label=np.full_like(telemetry.label, UNKNOWN))
+        return Split(train if self.labels else train.hidden(), telemetry.take(rest))

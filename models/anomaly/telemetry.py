@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 NORMAL, ANOMALOUS, UNKNOWN = 0, 1, -1
+DOUBTED = -2  # unknown, but it raised an alarm: what nobody has judged must not be learnt as normal
 
 
 class TelemetryError(ValueError):
@@ -27,7 +28,7 @@ class Telemetry:
         time: [N] int64, seconds since 1970 UTC; the row's number where the data has no time.
         source: [N] int32, index into `sources`.
         sources: names.
-        label: [N] int8: `NORMAL`, `ANOMALOUS`, `UNKNOWN`.
+        label: [N] int8: `NORMAL`, `ANOMALOUS`, `UNKNOWN`, and before a training `DOUBTED`.
 
     Raises:
         TelemetryError: shapes that do not agree, no rows, an infinite value, times out of order.
@@ -102,6 +103,27 @@ class Telemetry:
             self.sources,
             self.label[rows],
         )
+
+    def learnable(self) -> Telemetry:
+        """Without doubted rows.
+
+        Raises:
+            TelemetryError: no row is left.
+        """
+        doubted = self.label == DOUBTED
+        return self.take(~doubted) if doubted.any() else self
+
+    def undoubted(self) -> Telemetry:
+        """All rows; doubted ones are unknown like others."""
+        doubted = self.label == DOUBTED
+        if not doubted.any():
+            return self
+        return replace(self, label=np.where(doubted, UNKNOWN, self.label).astype(np.int8))
+
+    def hidden(self) -> Telemetry:
+        """No label is known; what is doubted stays so."""
+        doubted = self.label == DOUBTED
+        return replace(self, label=np.where(doubted, DOUBTED, UNKNOWN).astype(np.int8))
 
     def windows(self, length: int) -> NDArray[np.float32]:
         """[N, T, F]: for each row, the last T rows of its source, itself last.

@@ -52,7 +52,11 @@ def train(cfg: DictConfig, learn: Callable[[Detector, Telemetry], None] = fit) -
         split = split._replace(test=labelled(split.test, cfg.data.truth))
     # Thresholds are set on normal rows that came after those that were learnt from; without what
     # looks like incidents that nobody marked.
+    # Alarms that nobody judged are not learnt from, but stay where thresholds are set: without
+    # them each training would cut the tail, and the threshold would sink from one to the next.
     learnt, held_out = instantiate(cfg.data.hold_out)(split.train)
+    learnt, held_out = learnt.learnable(), held_out.undoubted()
+    split = Split(split.train.learnable(), split.test.undoubted())
     counts = len(learnt), len(held_out), len(split.test)
     log.info("%d rows to learn from, %d held out, %d to test on", *counts)
     detector: Detector = instantiate(cfg.model)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from statistics import NormalDist
 from typing import Any
 
 
@@ -16,6 +17,7 @@ class Measure:
         low, high: the interval of challenger − champion over resampled rows; None: not resampled.
         chance: share of resamplings in which the challenger is better; None: not resampled.
         rows: that were measured on.
+        error: standard error of challenger − champion; None: unknown.
     """
 
     name: str
@@ -26,6 +28,7 @@ class Measure:
     low: float | None = None
     high: float | None = None
     chance: float | None = None
+    error: float | None = None
 
     @property
     def gain(self) -> float:
@@ -58,11 +61,30 @@ class PromotionRule:
         no_worse: other measures → the loss that is still accepted.
         confidence: least share of resamplings in which the challenger must be better, where the
             deciding measure was resampled.
+        sure_loss: measures of `no_worse` → the confidence, from 0.5 to below 1, with which a loss
+            must be above what is accepted to count (one-sided, by the measure's `error`). The
+            others count as they were measured.
+
+    Raises:
+        ValueError: `sure_loss` names no measure of `no_worse`, or is no such confidence.
     """
 
     decisive: Mapping[str, float]
     no_worse: Mapping[str, float]
     confidence: float = 0.8
+    sure_loss: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, confidence in self.sure_loss.items():
+            if name not in self.no_worse:
+                raise ValueError(
+                    f"sure_loss names {name!r}, which is none of no_worse: {list(self.no_worse)}"
+                )
+            if not 0.5 <= confidence < 1:
+                raise ValueError(
+                    f"sure_loss of {name} is {confidence}; from 0.5 (the figure itself counts) to "
+                    "below 1 are accepted"
+                )
 
     def decide(self, measures: Sequence[Measure]) -> Decision:
         """Raises `ValueError` where none of the decisive measures was taken."""
@@ -83,14 +105,24 @@ class PromotionRule:
                 f"the challenger is better in {measure.chance:.0%} of resamplings; "
                 f"{self.confidence:.0%} are asked for"
             )
-        worse = [
-            taken[name]
-            for name, loss in self.no_worse.items()
-            if name in taken and name != by and taken[name].gain < -loss - 1e-9
-        ]
-        reasons += [
-            f"{m.name} got worse, from {m.champion:.4f} to {m.challenger:.4f}; a loss of "
-            f"{self.no_worse[m.name]:g} is accepted"
-            for m in worse
-        ]
+        worse = False
+        for name, accepted in self.no_worse.items():
+            if name not in taken or name == by or taken[name].gain >= -accepted - 1e-9:
+                continue
+            m, doubt = taken[name], self._doubt(taken[name])
+            certain = m.gain < -accepted - doubt - 1e-9
+            worse |= certain
+            text = (
+                f"{name} {'got worse' if certain else 'may be worse'}, from {m.champion:.4f} to "
+                f"{m.challenger:.4f}; a loss of {accepted:g} is accepted"
+            )
+            if doubt:
+                text += f", and {doubt:.4f} may be chance ({self.sure_loss[name]:.0%})"
+            reasons.append(text)
         return Decision(enough and sure and not worse, by, tuple(reasons))
+
+    def _doubt(self, measure: Measure) -> float:
+        """How much of a loss may be sampling error."""
+        if measure.error is None or measure.name not in self.sure_loss:
+            return 0.0
+        return NormalDist().inv_cdf(self.sure_loss[measure.name]) * measure.error

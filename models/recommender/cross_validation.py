@@ -22,9 +22,9 @@ from models.recommender.evaluation import RankingTask, evaluate
 from models.recommender.interactions import DataError, Interactions
 from models.recommender.intervals import Interval, t_interval
 from models.recommender.ratings.assessment import RatingAssessment
+from models.recommender.ratings.data import describe, read
 from models.recommender.ratings.evaluation import relevant
 from models.recommender.ratings.model import RatingModel, learn
-from models.recommender.ratings.training import describe, read
 from models.recommender.splits import RandomFolds, Split
 from models.report import Report, conditions
 from models.training import prepare_process
@@ -94,7 +94,7 @@ def cross_validate(cfg: DictConfig) -> dict[str, Summary]:
     prepare_process(cfg)
     if not 0 < cfg.confidence < 1:
         raise DataError(f"confidence must lie between 0 and 1, not {cfg.confidence}")
-    data = read(cfg)
+    data = read(instantiate(cfg.data.reader), cfg.data.name)
     if len(data) < cfg.folds:
         raise DataError(f"{len(data)} interactions cannot fill {cfg.folds} folds")
     protocol: Protocol = instantiate(cfg.protocol)

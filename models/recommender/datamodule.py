@@ -23,6 +23,7 @@ from models.recommender.evaluation import RankingTask
 from models.recommender.histories import Histories
 from models.recommender.interactions import Interactions
 from models.recommender.k_core import k_core
+from models.recommender.recognition import require_same
 from models.recommender.splits import Split
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ class InteractionsDataModule(lightning.LightningDataModule):
         self.seed = seed
         self.path = path
         self._ready = False
+        self._state: dict[str, Any] = {}
 
     def prepare(self) -> None:
         """Read and split once; later calls do nothing."""
@@ -137,6 +139,15 @@ class InteractionsDataModule(lightning.LightningDataModule):
             "items": data.n_items,
             "sha256": data.sha256(),
         }
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint says of the data; computed once."""
+        self._state = self._state or {"data": self.describe()}
+        return self._state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Raises `DataError` where a checkpoint is of other data."""
+        require_same(state_dict["data"], self.state_dict()["data"])
 
     def setup(self, stage: str) -> None:
         self.prepare()

@@ -101,7 +101,8 @@ class RecommenderExport:
             onnx_file = folder / "model.onnx"
             inputs, outputs = self._write_graph(module, onnx_file)
             difference = self._parity(onnx_file, module, data)
-            log.info("parity: %d users, scores within %.1e", self.parity_users, difference)
+            asked = min(self.parity_users, len(data.test_task))
+            log.info("parity: %d users, scores within %.1e", asked, difference)
             signature = artifact.Signature(
                 name=self.name,
                 version=version,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -279,17 +280,26 @@ class AlertEngine:
         now = diary.now
         labels = alert.labelled()
         alert.begin_to_tell()
+        before = alert.memory.routes
         if reason == RESOLVED:
-            routes = [r for r in alert.memory.routes if r in self._routes]
-            routes = [r for r in routes if RESOLVED in self._routes[r].on]
+            told = [r for r in before if r in self._routes and RESOLVED in self._routes[r].on]
+            news = dict.fromkeys(told, reason)
+        elif named:
+            news = dict.fromkeys(named, reason)
         else:
-            routes = list(named) or [
-                name for name, route in self._routes.items() if route.carries(labels, reason)
-            ]
+            # An escalation's severity is no anomaly's: it is no reason for what carries `fired`.
+            worst = alert.memory.worst
+            fresh = None if worst is None else {**labels, "severity": [str(worst["severity"])]}
+            carried = {
+                name: route.news(labels, reason, None if name in before else fresh)
+                for name, route in self._routes.items()
+            }
+            news = {name: kind for name, kind in carried.items() if kind is not None}
+        routes = list(news)
         hour = last_hour(connection, alert.memory.sources, now)
         message = Message.of(alert, reason, now, hour, note)
-        for route in routes:
-            ledger.enqueue(connection, alert, route, message)
+        for route, kind in news.items():
+            ledger.enqueue(connection, alert, route, replace(message, reason=kind))
         text = f"{note}; " if note else ""
         text += f"{alert.severity}; " if reason != RESOLVED else ""
         text += f"to {', '.join(routes)}" if routes else "no route carries it"
@@ -314,7 +324,8 @@ class AlertEngine:
         cover = holding(quiet, alert.labelled(), now)
         if cover is None:
             return False
-        memory.held_until = now + self._grouping.group_interval
+        # Looked at again at its end: what goes on then is told at once.
+        memory.held_until = min(now + self._grouping.group_interval, cover.ends(now))
         text = f"not told while {cover.who} keeps it quiet: {cover.why} ({cover.matchers})"
         diary.note(alert.id, "held", text, cover.name)
         return True

@@ -33,6 +33,10 @@ class Silence:
     def covers(self, moment: int) -> bool:
         return self.span.start <= moment < self.span.end
 
+    def ends(self, moment: int) -> int:
+        """When what covers this moment is over."""
+        return self.span.end
+
 
 @dataclass(frozen=True)
 class Maintenance:
@@ -51,6 +55,11 @@ class Maintenance:
     def covers(self, moment: int) -> bool:
         span = self.schedule.next(moment)
         return span is not None and span.start <= moment
+
+    def ends(self, moment: int) -> int:
+        """When the opening that covers this moment is over."""
+        span = self.schedule.next(moment)
+        return moment if span is None else span.end
 
 
 def maintenance(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pipelines.alerts.duration import duration_us
 from pipelines.alerts.errors import AlertConfigError
 from pipelines.alerts.matchers import Labels, Matchers
-from pipelines.alerts.message import REASONS
+from pipelines.alerts.message import FIRED, REASONS
 from pipelines.alerts.senders.sender import Sender
 
 
@@ -16,7 +16,8 @@ class Route:
 
     Args:
         matchers: alerts that it carries; none: all.
-        on: the news that it carries, of `fired, updated, repeated, escalated, resolved`.
+        on: the news that it carries, of `fired, updated, repeated, escalated, resolved`. An alert
+            that matches only after it was told, because it became graver, say, has `fired` then.
         most, within: no more than `most` are sent within this time; what is over is given up, and
             the alert's history says so. None: no limit.
 
@@ -43,8 +44,18 @@ class Route:
         self.most = most
         self.within = duration_us(within) if within is not None else 0
 
-    def carries(self, labels: Labels, reason: str) -> bool:
-        return reason in self.on and self.matchers.matches(labels)
+    def news(self, labels: Labels, reason: str, first: Labels | None) -> str | None:
+        """As what it carries this news of an alert; None: it does not.
+
+        Args:
+            labels: of the alert.
+            first: of what came since it was told last; None: nothing, or the route knows it.
+        """
+        if reason in self.on and self.matchers.matches(labels):
+            return reason
+        if first is not None and FIRED in self.on and self.matchers.matches(first):
+            return FIRED
+        return None
 
 
 def check(routes: Mapping[str, Route], named: Sequence[str]) -> dict[str, Route]:

@@ -9,11 +9,15 @@ SQLAlchemy only. Tables that one of them alone uses are defined there, on the sa
 from __future__ import annotations
 
 import hashlib
+import sqlite3
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import sqlalchemy as sa
 
 METADATA = sa.MetaData()
+_MAKING = 0x6D696C6C72616365  # PostgreSQL: the number of the lock that who makes tables holds
 
 SEVERITIES = ("info", "warning", "major", "critical")  # rising
 ANOMALY, TO_REVIEW = "anomaly", "to_review"  # the latter: scoring failed, nobody knows
@@ -101,12 +105,9 @@ def connect(url: str, busy_s: float = 30.0) -> sa.Engine:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(parsed, connect_args={"timeout": busy_s} if lite else {})
     if lite:
-        sa.event.listen(engine, "connect", _durable)
+        sa.event.listen(engine, "connect", _durable(busy_s))
     try:
-        try:
-            METADATA.create_all(engine)
-        except sa.exc.DBAPIError:  # another process made a table between our look and our making
-            METADATA.create_all(engine)
+        _make_tables(engine)
     except sa.exc.DBAPIError as error:
         shown = parsed.render_as_string(hide_password=True)
         raise AnomalyStoreError(
@@ -115,12 +116,35 @@ def connect(url: str, busy_s: float = 30.0) -> sa.Engine:
     return engine
 
 
-def _durable(connection: object, record: object) -> None:
+def _make_tables(engine: sa.Engine) -> None:
+    """Those that are missing; of processes that start together one makes them all."""
+    if METADATA.tables.keys() <= set(sa.inspect(engine).get_table_names()):
+        return
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MAKING)))
+        else:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        METADATA.create_all(connection)
+
+
+def _durable(busy_s: float) -> Callable[[sqlite3.Connection, object], None]:
     """Readers do not wait for writers, and what is committed survives a kill of the process."""
-    cursor = connection.cursor()  # type: ignore[attr-defined]
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.close()
+
+    def prepare(connection: sqlite3.Connection, record: object) -> None:
+        until = time.monotonic() + busy_s
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode=WAL").close()
+                break
+            except sqlite3.OperationalError as error:  # for this, SQLite itself does not wait
+                busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() >= until:
+                    raise
+                time.sleep(0.01)
+        connection.execute("PRAGMA synchronous=NORMAL").close()
+
+    return prepare
 
 
 def in_order(connection: sa.Connection, table: sa.Table) -> None:

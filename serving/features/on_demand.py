@@ -24,6 +24,11 @@ class OnDemand(NamedTuple):
     sent: tuple[str, ...]
     function: Callable[[dict[str, list[Any]]], Mapping[str, list[Any]]]
 
+    @property
+    def columns(self) -> list[str]:
+        """What the function takes: the inputs by the names of their features, and what is sent."""
+        return [*(name.partition(":")[2] for name in self.inputs), *self.sent]
+
     def compute(
         self, found: Mapping[str, Column], sent: Mapping[str, Sequence[Any]]
     ) -> dict[str, Column]:

@@ -10,7 +10,7 @@ from typing import Protocol
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from feature_repo.registry.contract import require_same
+from feature_repo.registry.contract import FeatureVersionError, require_same
 from models import artifact
 from serving.features.client import FeatureClient
 from serving.gateway.access.audit import AuditLog
@@ -27,7 +27,7 @@ from serving.gateway.questions import Limits
 from serving.gateway.ranking import Ranking
 from serving.gateway.recommendations.neighbours import Neighbours
 from serving.gateway.recommendations.resources import Resources
-from serving.gateway.recommendations.service import Recommendations
+from serving.gateway.recommendations.service import MAIN, Recommendations
 from serving.gateway.recommendations.trending.nothing import NoTrends
 from serving.gateway.sentiment.service import Sentiment, SentimentLimits
 from serving.gateway.torchserve import TorchServeClient
@@ -108,8 +108,8 @@ class GatewayState:
             for use in ("recommender", *config.recommendations.uses)
             if config.artifacts.get(use) is not None
         }
-        for loaded in artifacts.values():
-            self._check_features(loaded.signature, Path(config.features))
+        for use, loaded in artifacts.items():
+            self._check_features(use, loaded.signature, Path(config.features))
         main = artifacts["recommender"]
         signature = main.signature
         popular = main.read_asset("popular.json")
@@ -140,13 +140,21 @@ class GatewayState:
         self.recommendations = Recommendations(config, resources, instantiate(config.cache), limits)
 
     @staticmethod
-    def _check_features(signature: artifact.Signature, folder: Path) -> None:
+    def _check_features(use: str, signature: artifact.Signature, folder: Path) -> None:
         name = f"{signature.name} {signature.version}"
         if not signature.features:
             log.warning("model %s does not name the versions of its features", name)
             return
         service = str(signature.feature_service)
-        for difference in require_same(name, signature.features, folder, service):
+        try:
+            differences = require_same(name, signature.features, folder, service)
+        except FeatureVersionError as error:
+            if use == MAIN:
+                raise
+            raise FeatureVersionError(
+                f"{error}; or go without it (models.{use}.serve=false)"
+            ) from error
+        for difference in differences:
             log.warning("model %s: %s", name, difference)
 
     @property

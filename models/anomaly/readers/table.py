@@ -14,6 +14,11 @@ from models.recommender.readers.checks import TIME_UNITS, TimeUnit
 from models.recommender.readers.tables import Table, read_tables
 from models.recommender.rejects import Rejects
 
+# Columns of the reader's own, while it reads.
+_OWN = (
+    "timestamp", "source", "label", "file", "line", "text", "reason", "time", "machine",
+)  # fmt: skip
+
 
 @dataclass
 class TableReader:
@@ -53,7 +58,7 @@ class TableReader:
         Raises:
             MissingInputError: no such file.
             DataError: a file cannot be parsed, or too many rows are bad.
-            TelemetryError: a column that the table lacks, or no fields.
+            TelemetryError: a column that the table lacks, no fields, or one with a name of ours.
         """
         if self.time_unit not in TIME_UNITS:
             raise TelemetryError(
@@ -86,6 +91,14 @@ class TableReader:
                     f"{table.path}: no column {column!r} (data.reader.{key}); it has {columns}"
                 )
         fields = list(self.fields or [c for c in columns if c not in named.values()])
+        taken = [name for name in fields if name in _OWN]
+        if taken:
+            known = {"timestamp": "time"}.get(taken[0], taken[0])
+            said = f"say what it is with data.reader.{known}={taken[0]}, " if known in named else ""
+            raise TelemetryError(
+                f"{table.path}: a field cannot be called {taken[0]!r}; {said}rename the column, or "
+                "name the columns of numbers in data.reader.fields"
+            )
         absent = [name for name in fields if name not in columns and not self.gaps]
         if absent or not fields:
             raise TelemetryError(

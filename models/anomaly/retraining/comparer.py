@@ -14,15 +14,17 @@ from models.anomaly.retraining.judged import JudgedReader
 from models.anomaly.retraining.planting import Planting
 from models.anomaly.retraining.scoring import ArtifactScorer, windows_at
 from models.anomaly.retraining.splits import moment
-from models.anomaly.telemetry import ANOMALOUS, UNKNOWN, Telemetry
+from models.anomaly.telemetry import ANOMALOUS, DOUBTED, NORMAL, Telemetry
 from models.artifact import Artifact
 from models.promotion.bootstrap import ranking
 from models.promotion.comparison import Comparison
 from models.promotion.rule import Measure
+from models.promotion.shares import share
 
 log = logging.getLogger(__name__)
 
 Scores = NDArray[np.float64]
+Rows = NDArray[np.int64]
 
 
 class Side(NamedTuple):
@@ -58,6 +60,8 @@ class AnomalyComparer:
         least_verdicts: recent ones of each kind; with fewer, the holdout alone decides.
         most_rows: of the holdout, evenly spaced; bounds time and memory.
         resamples: of the bootstrap.
+        together_s: alarms of a source within so many seconds are not independent: they count
+            together in the sampling error of shares.
     """
 
     reader: JudgedReader
@@ -68,6 +72,7 @@ class AnomalyComparer:
     false_alarms: float = 0.01
     most_rows: int = 20_000
     resamples: int = 200
+    together_s: int = 3600
     seed: int = 0
     _telemetry: Telemetry | None = field(default=None, init=False)
     _at: int = field(default=0, init=False)
@@ -87,7 +92,7 @@ class AnomalyComparer:
         assert self._telemetry is not None, "keep_back comes first"
         telemetry = self._telemetry
         late = telemetry.time >= self._at
-        judged = np.flatnonzero(late & (telemetry.label != UNKNOWN))
+        judged = np.flatnonzero(late & np.isin(telemetry.label, (NORMAL, ANOMALOUS)))
         normal = np.flatnonzero(late & (telemetry.label != ANOMALOUS))
         # The first row of the spacing is the oldest, the last the newest.
         spaced = np.linspace(0, len(normal) - 1, min(self.most_rows, len(normal))).astype(int)
@@ -109,7 +114,11 @@ class AnomalyComparer:
             for usual in [scorer.score(whole, telemetry.time[holdout])]
         )
         confirmed = telemetry.label[judged] == ANOMALOUS
-        measures = self._on_verdicts(confirmed, old, new) + self._on_holdout(old, new)
+        measures = [
+            *self._on_verdicts(confirmed, old, new, self._groups(telemetry, judged)),
+            *self._on_holdout(old, new, self._groups(telemetry, holdout)),
+        ]
+        doubted = int((~late & (telemetry.label == DOUBTED)).sum())
         counts = self.reader.counts
         data: dict[str, Any] = {
             "rows": len(telemetry),
@@ -118,11 +127,12 @@ class AnomalyComparer:
             "planted": len(planted),
             "recent_confirmed": int(confirmed.sum()),
             "recent_dismissed": int((~confirmed).sum()),
+            "doubted_rows": doubted,
             "verdicts": counts._asdict(),
         }
         return Comparison(
             measures,
-            self._notes(confirmed, counts.restored, counts.lost),
+            self._notes(confirmed, counts.restored, counts.lost, doubted),
             data,
             (
                 *figures.ranks(old, new, confirmed, self._enough(confirmed)),
@@ -135,31 +145,46 @@ class AnomalyComparer:
     def _enough(self, confirmed: NDArray[np.bool_]) -> bool:
         return min(int(confirmed.sum()), int((~confirmed).sum())) >= self.least_verdicts
 
-    def _on_verdicts(self, confirmed: NDArray[np.bool_], old: Side, new: Side) -> list[Measure]:
+    def _groups(self, telemetry: Telemetry, rows: Rows) -> Rows:
+        """[N]: rows of one source and stretch of time have one number."""
+        part = telemetry.time[rows] // self.together_s
+        return telemetry.source[rows] * (int(part.max(initial=0)) + 1) + part
+
+    def _on_verdicts(
+        self, confirmed: NDArray[np.bool_], old: Side, new: Side, groups: Rows
+    ) -> list[Measure]:
         if not self._enough(confirmed):
             return []
         before, after = (side.judged > side.cut for side in (old, new))
         return [
             *ranking("verdict", confirmed, old.judged, new.judged, self.resamples, self.seed),
-            _share("confirmed_recall", "higher", before[confirmed], after[confirmed]),
-            _share("dismissed_alarm_rate", "lower", before[~confirmed], after[~confirmed]),
+            *(
+                share(name, better, before[part], after[part], groups[part])
+                for name, better, part in (
+                    ("confirmed_recall", "higher", confirmed),
+                    ("dismissed_alarm_rate", "lower", ~confirmed),
+                )
+            ),
         ]
 
-    def _on_holdout(self, old: Side, new: Side) -> list[Measure]:
+    def _on_holdout(self, old: Side, new: Side, groups: Rows) -> list[Measure]:
         truth = np.repeat([False, True], [len(old.holdout), len(old.planted)])
         before, after = (np.concatenate([side.holdout, side.planted]) for side in (old, new))
         return [
             *ranking("planted", truth, before, after, self.resamples, self.seed),
-            _share("planted_recall", "higher", old.planted > old.cut, new.planted > new.cut),
-            _share(
+            share("planted_recall", "higher", old.planted > old.cut, new.planted > new.cut),
+            share(
                 "false_alarm_rate",
                 "lower",
                 old.holdout > old.threshold,
                 new.holdout > new.threshold,
+                groups,
             ),
         ]
 
-    def _notes(self, confirmed: NDArray[np.bool_], restored: int, lost: int) -> list[str]:
+    def _notes(
+        self, confirmed: NDArray[np.bool_], restored: int, lost: int, doubted: int
+    ) -> list[str]:
         yes, no = int(confirmed.sum()), int((~confirmed).sum())
         notes = []
         if self._enough(confirmed):
@@ -179,12 +204,9 @@ class AnomalyComparer:
             )
         if lost:
             notes.append(f"{lost} verdicts speak of events whose values are known nowhere.")
+        if doubted:
+            notes.append(
+                f"{doubted} rows before the holdout alarmed, or could not be scored, and nobody "
+                "judged them: they were not learnt from."
+            )
         return notes
-
-
-def _share(
-    name: str, better: str, champion: NDArray[np.bool_], challenger: NDArray[np.bool_]
-) -> Measure:
-    return Measure(
-        name, float(champion.mean()), float(challenger.mean()), better, rows=len(champion)
-    )

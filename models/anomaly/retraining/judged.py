@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
 
-from models.anomaly.telemetry import ANOMALOUS, NORMAL, Telemetry
+from models.anomaly.retraining.alarms import UnjudgedAlarms
+from models.anomaly.telemetry import ANOMALOUS, DOUBTED, NORMAL, UNKNOWN, Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +30,13 @@ class LabelCounts(NamedTuple):
         matched: a row of telemetry has the label.
         restored: the telemetry is gone; the row was put back from the values that the stream saw.
         lost: the telemetry is gone and the verdict has none of the fields: nothing to learn.
+        doubted: rows that alarmed and that nobody judged.
     """
 
     matched: int = 0
     restored: int = 0
     lost: int = 0
+    doubted: int = 0
 
 
 @dataclass
@@ -48,25 +51,24 @@ class JudgedReader:
         reader: gives the telemetry.
         labels: folder of the warehouse's `labels` table; absent or empty: nobody judged.
         restore: put judged events back whose telemetry is gone.
+        alarms: finds what alarmed and nobody judged: those rows are `DOUBTED`, unless the reader
+            or a verdict labels them; None: they are unknown like others, and learnt as normal.
     """
 
     reader: Reader
     labels: str | Path
     restore: bool = True
+    alarms: UnjudgedAlarms | None = None
     counts: LabelCounts = field(default=LabelCounts(), init=False)
 
     def read(self) -> Telemetry:
         telemetry = self.reader.read()
-        files = sorted(Path(self.labels).glob("**/*.parquet"))
-        if not files:
+        table = self._table()
+        telemetry, doubted = self._doubted(telemetry, table)
+        if table is None:
             log.info("%s: no verdicts", self.labels)
+            self.counts = LabelCounts(doubted=doubted)
             return telemetry
-        table = pl.concat(
-            [pl.read_parquet(f, hive_partitioning=False) for f in files]
-        ).with_columns(
-            pl.col("timestamp").dt.epoch("s").alias("second"),
-            pl.col("verdict").replace_strict(_MEANING, return_dtype=pl.Int8).alias("label"),
-        )
         rows = pl.DataFrame(
             {
                 "source": np.asarray(telemetry.sources)[telemetry.source],
@@ -80,23 +82,35 @@ class JudgedReader:
         label = telemetry.label.copy()
         label[met["row"].to_numpy()] = met["label"].to_numpy()
         gone = table.join(rows, on=["source", "second"], how="anti")
-        labelled = Telemetry(
-            telemetry.fields,
-            telemetry.values,
-            telemetry.time,
-            telemetry.source,
-            telemetry.sources,
-            label,
-        )
+        labelled = replace(telemetry, label=label)
         values = _values(gone, telemetry.fields)
         there = ~np.isnan(values).all(axis=1)
         if not self.restore:
             there[:] = False
-        self.counts = LabelCounts(
-            met["id"].n_unique(), int(there.sum()), len(gone) - int(there.sum())
-        )
-        log.info("verdicts: %d matched, %d restored, %d lost", *self.counts)
+        lost = len(gone) - int(there.sum())
+        self.counts = LabelCounts(met["id"].n_unique(), int(there.sum()), lost, doubted)
+        log.info("verdicts: %d matched, %d restored, %d lost", *self.counts[:3])
         return _joined(labelled, gone.filter(there), values[there]) if there.any() else labelled
+
+    def _table(self) -> pl.DataFrame | None:
+        """The verdicts, with the second and the label."""
+        files = sorted(Path(self.labels).glob("**/*.parquet"))
+        if not files:
+            return None
+        return pl.concat([pl.read_parquet(f, hive_partitioning=False) for f in files]).with_columns(
+            pl.col("timestamp").dt.epoch("s").alias("second"),
+            pl.col("verdict").replace_strict(_MEANING, return_dtype=pl.Int8).alias("label"),
+        )
+
+    def _doubted(self, telemetry: Telemetry, table: pl.DataFrame | None) -> tuple[Telemetry, int]:
+        """With alarms that nobody judged marked, and how many rows that are."""
+        if self.alarms is None:
+            return telemetry, 0
+        judged = None if table is None else table.select("source", "timestamp")
+        doubted = self.alarms(telemetry, judged) & (telemetry.label == UNKNOWN)
+        label = np.where(doubted, DOUBTED, telemetry.label).astype(np.int8)
+        log.info("%d rows alarmed and nobody judged them", doubted.sum())
+        return replace(telemetry, label=label), int(doubted.sum())
 
 
 def _alike(met: pl.DataFrame, telemetry: Telemetry) -> pl.DataFrame:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from models.anomaly.splits import Split
-from models.anomaly.telemetry import UNKNOWN, Telemetry, TelemetryError
+from models.anomaly.telemetry import Telemetry, TelemetryError
 
 
 def moment(telemetry: Telemetry, share: float) -> int:
@@ -67,5 +67,5 @@ class SplitAt:
             )
         train = telemetry.take(learnt)
         if not self.labels:
-            train = replace(train, label=np.full_like(train.label, UNKNOWN))
+            train = train.hidden()
         return Split(train, telemetry.take(~early))

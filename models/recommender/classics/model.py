@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
+from models.fitted import Fitted
 from models.recommender.card import Description
 from models.recommender.evaluation import RankingTask
 from models.recommender.interactions import Interactions
 
 
-class Classic(nn.Module):
+class Classic(Fitted):
     """A recommender without gradients, as a module whose buffers hold what was fitted.
 
     `what` says for the model card what the model is, `limits` what it cannot do.

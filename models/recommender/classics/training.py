@@ -13,6 +13,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from models.fitted import save
 from models.recommender.classics.model import Classic
 from models.recommender.datamodule import InteractionsDataModule
 from models.recommender.evaluation import evaluate
@@ -26,8 +27,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
     """Fit, tune on validation, test beside the floors and export what `cfg` describes.
 
     Returns the test metrics by plain names and the validation metrics as `val_…`. Leaves in
-    `cfg.output_dir`: config.yaml, metrics.json with the artifact's path, rejects.csv where there
-    were bad rows.
+    `cfg.output_dir`: config.yaml, checkpoints/best.ckpt with what was fitted, metrics.json with the
+    artifact's path, rejects.csv where there were bad rows.
 
     Raises:
         DataError: nothing to learn from or to evaluate.
@@ -50,6 +51,9 @@ def train(cfg: DictConfig) -> dict[str, float]:
         measured = evaluate(model.score, data.validation_task, max_length=data.max_length)
     validation = {f"val_{name}": value for name, value in measured.items()}
     log.info("fitted (%.1f s): val_ndcg@10 %.4f", fit_seconds, validation["val_ndcg@10"])
+
+    if cfg.keep_fitted:
+        save(model, data, output / "checkpoints" / "best.ckpt")
 
     report: Report = instantiate(cfg.evaluation)(model, data)
     report.conditions = conditions(seed=cfg.seed) | {

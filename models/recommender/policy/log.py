@@ -97,14 +97,18 @@ class LogReader:
                 f"{source}: no column {lacking}; it has {', '.join(rows.columns)}. Name them with "
                 "columns.items=…, and rewards of another file with rewards=…"
             )
-        rows = rows.rename({theirs: ours for ours, theirs in names.items()})
+        # One column may have two meanings, as when the policy that ran is judged by its own log.
+        known = rows.with_columns(pl.col(theirs).alias(ours) for ours, theirs in names.items())
+        rows = known.drop(set(names.values()) - set(names))
         if "request_id" not in names:
             rows = rows.with_columns(pl.int_range(pl.len()).cast(pl.String).alias("request_id"))
         if "user_id" not in names:
             rows = rows.with_columns(pl.col("request_id").alias("user_id"))
         if "place" not in names:
             rows = rows.with_columns(pl.lit(1, pl.Int64).alias("place"))
-        return rows.with_columns(pl.col("request_id", "user_id").cast(pl.String))
+        rows = rows.with_columns(pl.col("request_id", "user_id").cast(pl.String))
+        # Callers who bring a history have no name; they are not one and the same user.
+        return rows.with_columns(pl.coalesce("user_id", "request_id").alias("user_id"))
 
     def _unfolded(self, rows: pl.DataFrame) -> pl.DataFrame:
         """One row an item shown; `uneven` marks answers whose lists do not belong together."""

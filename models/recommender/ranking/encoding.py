@@ -26,6 +26,7 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
 _LARGEST = float(np.finfo(np.float32).max)
+_PLAIN = {int, float, type(None)}
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class Encoding:
             FieldError: a value that is neither text, nor a whole number, nor true or false.
         """
         table, buckets = self._rows[asked.owner], self._buckets(asked)
-        texts = [text(asked, v) for v in values]
+        plain = set(map(type, values)) <= {str}  # a request asks for hundreds at a time
+        texts = list(values) if plain else [text(asked, v) for v in values]
         found = np.array([MISSING if t == "" else table.get(t, -1) for t in texts], dtype=np.int64)
         strange = np.flatnonzero(found < 0)
         if len(strange):
@@ -85,6 +87,13 @@ class Encoding:
         Raises:
             FieldError: a value that is no number, or beyond 32 bits.
         """
+        if set(map(type, values)) <= _PLAIN:  # a request asks for thousands, one by one too slow
+            try:
+                given = np.array(values, dtype=np.float64)  # None becomes NaN
+            except OverflowError:
+                given = np.full(1, math.inf)
+            if not (np.abs(given) > _LARGEST).any():
+                return given.astype(np.float32)
         return np.array([number(asked, v) for v in values], dtype=np.float32)
 
     def column(self, asked: Field, values: Sequence[Any]) -> npt.NDArray[Any]:
@@ -161,7 +170,10 @@ def padded(ids: Ints, lengths: Ints) -> Ints:
 
 
 def _bucket(texts: Sequence[str], buckets: int) -> Ints:
-    return (hashes(texts) % np.uint64(buckets)).astype(np.int64)
+    """[N] buckets; each text is hashed once, as candidates share brands and the like."""
+    place = {each: n for n, each in enumerate(dict.fromkeys(texts))}
+    found = (hashes(list(place)) % np.uint64(buckets)).astype(np.int64)
+    return found[[place[each] for each in texts]]
 
 
 def _listed(asked: Field, value: Any) -> list[Any]:

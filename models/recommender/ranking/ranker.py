@@ -60,8 +60,11 @@ class Ranker(pl.LightningModule):
         if shard is not None and isinstance(self.net, RankingNet):
             self.net = shard(self.net)
 
-    def load_shards(self, path: Path) -> None:
+    def load_shards(self, path: Path) -> dict[str, Any]:
         """Take whole weights from a sharded checkpoint, for evaluation and export.
+
+        Returns:
+            What the checkpoint holds beside weights, such as its epoch.
 
         Raises:
             ShardsError: a file of the checkpoint is missing.
@@ -69,7 +72,7 @@ class Ranker(pl.LightningModule):
         from models.recommender.ranking.sharding import read_whole
 
         self.net = self.make_net()
-        read_whole(path, self.net)
+        return read_whole(path, self.net)
 
     def setup(self, stage: str) -> None:
         if self.compiled and stage == "fit":

@@ -223,8 +223,11 @@ class ShardedStrategy(ModelParallelStrategy):
         return [self.root_device.index or 0]
 
 
-def read_whole(path: Path, net: nn.Module, prefix: str = "net.") -> None:
+def read_whole(path: Path, net: nn.Module, prefix: str = "net.") -> dict[str, Any]:
     """Load a sharded checkpoint into an ordinary network, without any other process.
+
+    Returns:
+        What Lightning keeps beside weights.
 
     Raises:
         ShardsError: a file of the checkpoint is missing.
@@ -232,6 +235,8 @@ def read_whole(path: Path, net: nn.Module, prefix: str = "net.") -> None:
     require_whole(path)
     state = {f"{prefix}{n}": t for n, t in net.state_dict().items()}
     load({"state_dict": state}, checkpoint_id=path, no_dist=True)
+    kept: dict[str, Any] = torch.load(path / META, map_location="cpu", weights_only=False)
+    return kept
 
 
 def require_whole(path: Path) -> None:

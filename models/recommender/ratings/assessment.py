@@ -10,9 +10,9 @@ import numpy as np
 
 from models.recommender.evaluation import RankingTask
 from models.recommender.interactions import DataError, Interactions
+from models.recommender.ratings.data import RatingsData
 from models.recommender.ratings.evaluation import errors, ranking, relevant
 from models.recommender.ratings.model import RatingModel
-from models.recommender.splits import Split
 from models.report import Metrics, Report
 
 log = logging.getLogger(__name__)
@@ -34,15 +34,18 @@ class RatingAssessment:
     relevant_from: float | None = 4.0
     batch_size: int = 512
 
-    def __call__(self, model: RatingModel, data: Interactions, split: Split) -> Report:
+    def __call__(self, model: RatingModel, data: RatingsData) -> Report:
         """The fitted model, and floors fitted on the same ratings."""
-        known = split.train | split.validation
-        report = Report(model=self.measure(model, data, known, split.test))
+        known, test = data.split.train | data.split.validation, data.split.test
+        measured = self.measure(model, data.interactions, known, test)
+        report = Report(model=measured, data=data.describe())
         for name, floor in (self.floors or {}).items():
             if floor is not None:
-                floor.fit(data, known)
-                report.floors[name] = self.measure(floor, data, known, split.test)
-        best = min(report.floors, key=lambda name: report.floors[name]["rmse"], default=None)
+                floor.fit(data.interactions, known)
+                report.floors[name] = self.measure(floor, data.interactions, known, test)
+        itself = {name for name, floor in (self.floors or {}).items() if type(floor) is type(model)}
+        others = [name for name in report.floors if name not in itself]
+        best = min(others, key=lambda name: report.floors[name]["rmse"], default=None)
         if best is not None and report.floors[best]["rmse"] <= report.model["rmse"]:
             log.warning(
                 "the model's rmse %.4f does not beat the floor %s, %.4f: it is not ready to serve",

@@ -17,6 +17,7 @@ from models import artifact
 from models.export import OPSET, ParityError, export_onnx, session
 from models.recommender.interactions import Interactions
 from models.recommender.ratings.card import model_card
+from models.recommender.ratings.data import RatingsData
 from models.recommender.ratings.model import RatingModel
 from models.report import Report
 
@@ -42,8 +43,7 @@ class RatingExport:
     def __call__(
         self,
         model: RatingModel,
-        data: Interactions,
-        test: np.ndarray,
+        data: RatingsData,
         report: Report,
         config: DictConfig,
     ) -> Path:
@@ -53,7 +53,7 @@ class RatingExport:
             ParityError: graph and module disagree; nothing is published then.
         """
         version = artifact.new_version()
-        pairs = self._pairs(data, test)
+        pairs = self._pairs(data.interactions, data.split.test)
         with tempfile.TemporaryDirectory() as staging:
             folder = Path(staging)
             file = folder / "model.onnx"
@@ -75,8 +75,8 @@ class RatingExport:
             assets = folder / "assets"
             assets.mkdir()
             contents = {
-                "items.json": data.item_ids.to_list(),
-                "users.json": data.user_ids.to_list(),
+                "items.json": data.interactions.item_ids.to_list(),
+                "users.json": data.interactions.user_ids.to_list(),
                 "scale.json": [model.low, model.high],
             }
             for name, content in contents.items():

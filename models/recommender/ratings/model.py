@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from models.fitted import Fitted
 from models.recommender.interactions import DataError, Interactions
 
 
-class RatingModel(nn.Module):
+class RatingModel(Fitted):
     """A predictor of ratings, whose buffers hold what was fitted.
 
     Args:

@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from models.recommender.interactions import DataError
+from models.recommender.readers.checks import id_text
 from models.recommender.readers.files import find, read_lines
 from models.recommender.readers.tables import read_tables
 
@@ -62,7 +63,7 @@ class AttributeReader:
         texts = pl.concat_str([pl.col(c).cast(pl.String) for c in self.text], separator=" ",
                               ignore_nulls=True) if self.text else pl.lit("")  # fmt: skip
         known = table.select(
-            pl.col(self.id).cast(pl.String).str.strip_chars().alias("id"),
+            id_text(self.id, table.schema[self.id]).alias("id"),
             texts.fill_null("").alias("text"),
             (pl.concat_list(values) if values else pl.lit([], pl.List(pl.String))).alias(
                 "categories"

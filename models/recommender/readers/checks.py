@@ -13,6 +13,8 @@ TIME_UNITS = get_args(TimeUnit)
 _PER_SECOND = {"s": 1_000_000, "ms": 1_000, "us": 1}
 # Microseconds of the years 1900 and 2200: beyond them a number is in another unit, or not a time.
 EARLIEST, LATEST = -2_208_988_800_000_000, 7_258_118_400_000_000
+_EXACT = 2**53  # up to it, every whole number has a float of its own
+_BLURRED = "in a column of floats is too large to be exact; write it as a whole number or text"
 
 
 def fields(width: int, separator: str) -> tuple[pl.Expr, pl.Expr]:
@@ -39,14 +41,17 @@ def interactions(
         reasons: further (condition for a bad row, reason), which come first.
         scale: lowest and highest rating; another is bad. None: any number is right.
     """
+    ids = ("user_id", "item_id")
     frame = rows.with_columns(
-        pl.col("user_id").cast(pl.String).str.strip_chars(),
-        pl.col("item_id").cast(pl.String).str.strip_chars(),
+        *(id_text(name, rows.schema[name]) for name in ids),
+        *(blurred(name, rows.schema[name]).alias(f"blurred_{name}") for name in ids),
     )
     checks = [
         *reasons,
         (pl.col("user_id").fill_null("") == "", "empty user id"),
         (pl.col("item_id").fill_null("") == "", "empty item id"),
+        (pl.col("blurred_user_id"), f"user id {_BLURRED}"),
+        (pl.col("blurred_item_id"), f"item id {_BLURRED}"),
     ]
     if rating:
         number = pl.col("rating").cast(pl.Float32, strict=False)
@@ -72,6 +77,30 @@ def interactions(
         (pl.col("number") if rating else pl.lit(None, dtype=pl.Float32)).alias("rating"),
         micro.cast(pl.Datetime("us", "UTC")).alias("timestamp"),
     )
+
+
+def id_text(name: str, kind: pl.DataType) -> pl.Expr:
+    """A column of ids as text, as a person would write them; null where there is none.
+
+    A whole number in a column of floats, which is what pandas makes of whole numbers with a gap
+    among them, is written without a fraction.
+    """
+    column = pl.col(name)
+    if not kind.is_float():
+        return column.cast(pl.String).str.strip_chars()
+    whole = (column == column.floor()) & (column.abs() <= _EXACT)
+    number = pl.when(whole).then(column).cast(pl.Int64, strict=False).cast(pl.String)
+    return pl.coalesce(number, column.fill_nan(None).cast(pl.String)).alias(name)
+
+
+def blurred(name: str, kind: pl.DataType) -> pl.Expr:
+    """Which ids are floats so large that different whole numbers have become one."""
+    if not kind.is_float():
+        return pl.lit(False)
+    # Infinity is no number at all, and too large as well. NaN is no id, and said so elsewhere.
+    return (
+        pl.col(name).fill_nan(None).abs() > (2**24 if kind == pl.Float32 else _EXACT)
+    ).fill_null(False)
 
 
 def microseconds(unit: TimeUnit) -> pl.Expr:

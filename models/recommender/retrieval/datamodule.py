@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor
 
 from models.recommender.datamodule import InteractionsDataModule
+from models.recommender.interactions import DataError
 from models.recommender.retrieval.content import ItemContent
 from models.recommender.retrieval.content_encoder import ContentEncoder
 from models.recommender.retrieval.item_source import ItemSource
@@ -43,6 +46,21 @@ class RetrievalDataModule(InteractionsDataModule):
         """Training interactions of each graph id [V + 1]."""
         items = torch.from_numpy(np.asarray(self.interactions.item[self.train]))
         return torch.bincount(items, minlength=self.n_items + 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint says of the interactions, and of the items' attribute codes."""
+        codes = hashlib.sha256(json.dumps(dict(self.encoder.codes)).encode()).hexdigest()
+        return super().state_dict() | {"codes": codes}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Raises `DataError` where a checkpoint is of other interactions or attribute values."""
+        super().load_state_dict(state_dict)
+        if state_dict["codes"] != self.state_dict()["codes"]:
+            raise DataError(
+                f"{self.name}: the items have other attribute values now than when the model was "
+                "trained, so that its codes no longer mean the same; give the item table of the "
+                "training, or train anew"
+            )
 
     def model_arguments(self) -> dict[str, Any]:
         """What a model can know only from the data."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from models.recommender.interactions import DataError
+from models.recommender.readers.checks import id_text
 from models.recommender.readers.files import find
-from models.recommender.readers.tables import read_tables
+from models.recommender.readers.tables import Table, read_tables
 from models.recommender.rejects import Rejects
 
 log = logging.getLogger(__name__)
@@ -45,17 +47,14 @@ class ItemTableReader:
                 raise DataError(
                     f"{table.path}: no column {self.id!r}; it has {table.frame.columns}"
                 )
-        rows = pl.concat(
-            [
-                t.frame.with_columns(pl.lit(str(t.path)).alias("source"), t.lines().alias("line"))
-                for t in tables
-            ],
-            how="diagonal_relaxed",
-        )
-        checked = _checked(rows.rename({self.id: "item_id"} if self.id != "item_id" else {}))
+        rows = pl.concat([t.frame for t in tables], how="diagonal_relaxed")
+        ids = rows.select(id_text(self.id, rows.schema[self.id])).to_series()
+        # Checked apart from the table, whose columns may have any name, `text` or `reason` too.
+        checked = _checked(tables, ids)
         whole = pl.concat([checked, *(t.broken for t in tables)], how="diagonal_relaxed")
-        rejects = Rejects(Path(self.rejects), self.max_reject_share)
-        return rejects.set_aside(whole, Path(self.path))
+        good = Rejects(Path(self.rejects), self.max_reject_share).set_aside(whole, Path(self.path))
+        kept = rows[good["row"]].drop(self.id, "item_id", strict=False)
+        return kept.insert_column(0, ids.gather(good["row"]).alias("item_id"))
 
 
 @dataclass
@@ -99,17 +98,24 @@ class AttributeJsonReader:
         )
 
 
-def _checked(rows: pl.DataFrame) -> pl.DataFrame:
-    """Ids as text, and a reason for rows that have none or repeat an earlier one."""
-    frame = rows.with_columns(pl.col("item_id").cast(pl.String).str.strip_chars())
-    empty = pl.col("item_id").fill_null("") == ""
-    again = ~pl.col("item_id").is_first_distinct()
-    return frame.with_columns(
-        pl.when(empty)
-        .then(pl.lit("empty item id"))
-        .when(again)
-        .then(pl.lit("item id occurs before"))
-        .otherwise(None)
-        .alias("reason"),
-        pl.col("item_id").fill_null("").alias("text"),
+def _checked(tables: Sequence[Table], ids: pl.Series) -> pl.DataFrame:
+    """Where each row stands, and a reason for those that have no id or repeat an earlier one."""
+    places = [
+        t.lines().alias("line").to_frame().with_columns(pl.lit(str(t.path)).alias("source"))
+        for t in tables
+    ]
+    empty = pl.col("text") == ""
+    again = ~pl.col("text").is_first_distinct()
+    return (
+        pl.concat(places)
+        .with_row_index("row")
+        .with_columns(ids.fill_null("").alias("text"))
+        .with_columns(
+            pl.when(empty)
+            .then(pl.lit("empty item id"))
+            .when(again)
+            .then(pl.lit("item id occurs before"))
+            .otherwise(None)
+            .alias("reason")
+        )
     )

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from models.artifact import Artifact
-from serving.gateway.anomalies.events import Event, EventError
+from serving.gateway.anomalies.events import Event
+from serving.gateway.anomalies.fields import require_known
 from serving.gateway.breaker import Breaker
 from serving.gateway.metrics import GatewayMetrics
 from serving.gateway.microbatch import MicroBatcher
@@ -62,14 +63,7 @@ class Scorer:
         Raises:
             EventError: it has a number for none of them.
         """
-        if not any(event.fields.get(field) is not None for field in self.fields):
-            shown = sorted(event.fields)[:20]
-            raise EventError(
-                None,
-                f"the event has a number for none of the fields of model {self.name} "
-                f"{self.version}; it has {shown}",
-                f"a number for at least one of {self.fields}",
-            )
+        require_known(event, self.fields, self.name, self.version)
 
     async def score(self, event: Event) -> Prediction:
         """See `serving/torchserve/codecs/anomaly.py` for what a prediction holds.

@@ -15,6 +15,7 @@ from pipelines.anomalies.severity import SeverityScale
 from pipelines.anomalies.store import AnomalyStoreError
 from serving.gateway.anomalies.database import AnomalyDatabase, first_line
 from serving.gateway.anomalies.events import EventReader
+from serving.gateway.anomalies.fields import FieldsInForce
 from serving.gateway.anomalies.intake import Intake
 from serving.gateway.anomalies.listing import ListingRoutes
 from serving.gateway.anomalies.metrics import AnomalyMetrics
@@ -70,7 +71,11 @@ class Anomalies:
             config.max_reasons,
         )
         self.telemetry = TelemetryRoutes(
-            self.intake, reader, self.scorer.check, counted, config.max_batch
+            self.intake,
+            reader,
+            FieldsInForce(artifact, config.champion_s),
+            counted,
+            config.max_batch,
         )
         self.listing = ListingRoutes(self.database, config.default_limit, config.max_limit)
         self.verdicts = VerdictRoutes(self.database, counted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +17,7 @@ from starlette.responses import Response
 from serving.gateway.access.gate import note_of
 from serving.gateway.anomalies.bodies import JSON, NDJSON, content_type, read_any
 from serving.gateway.anomalies.events import Event, EventError, EventReader, parse
+from serving.gateway.anomalies.fields import FieldsInForce
 from serving.gateway.anomalies.intake import Intake, IntakeError, Refused
 from serving.gateway.anomalies.metrics import AnomalyMetrics
 from serving.gateway.bodies import json_response
@@ -52,7 +53,7 @@ class TelemetryRoutes:
     """Takes telemetry in.
 
     Args:
-        check: raises `EventError` for an event that the model could make nothing of.
+        fields: refuse an event that the stream's model could make nothing of.
         max_events: in one request.
     """
 
@@ -60,13 +61,13 @@ class TelemetryRoutes:
         self,
         intake: Intake,
         reader: EventReader,
-        check: Callable[[Event], None],
+        fields: FieldsInForce,
         metrics: AnomalyMetrics,
         max_events: int,
     ) -> None:
         self.intake = intake
         self.reader = reader
-        self.check = check
+        self.fields = fields
         self.metrics = metrics
         self.max_events = max_events
 
@@ -123,6 +124,7 @@ class TelemetryRoutes:
                 f"the body holds {len(lines)} events",
                 accepted=f"1 to {self.max_events} events in one request",
             )
+        await self.fields.renew()
         batch = Batch()
         seen: set[str] = set()
         now = datetime.now(UTC)
@@ -132,7 +134,7 @@ class TelemetryRoutes:
             try:
                 found = _message(raw) if message is None and raw else message
                 event = self.reader.read(found, now)
-                self.check(event)
+                self.fields.check(event)
             except EventError as error:
                 batch.refuse(line, error, raw or _payload(message))
                 continue

@@ -72,7 +72,7 @@ _COMMON = {
     "skipped": _SKIPPED,
     "model": {"type": "string"},
     "version": {"type": "string"},
-    "request_id": {"type": "string"},
+    "request_id": {"type": "string", "description": "of this answer in the prediction log"},
 }
 
 SCHEMAS: dict[str, Any] = {
@@ -138,8 +138,15 @@ SCHEMAS: dict[str, Any] = {
     },
     "Items": {
         "type": "object",
-        "required": ["items", "skipped", "model", "version", "request_id"],
-        "properties": {"items": {"type": "array", "items": _ITEM}, **_COMMON},
+        "required": ["items", "reason", "skipped", "model", "version", "request_id"],
+        "properties": {
+            "items": {"type": "array", "items": _ITEM},
+            "reason": {
+                "description": "why the list is empty",
+                "enum": [None, "all_filtered", "no_neighbours"],
+            },
+            **_COMMON,
+        },
     },
 }  # fmt: skip
 

@@ -96,7 +96,8 @@ class Recommender:
         if kept is not None and (kept.version == version or reason is not None):
             # What was kept for an unreadable history is better than nothing of one's own.
             self.metrics.cache.labels("hit").inc()
-            return await self._answer(kept._replace(kind="cache", reason=reason), ask, stages)
+            slate = kept._replace(kind="cache", reason=reason or kept.reason)
+            return await self._answer(slate, ask, stages)
         self.metrics.cache.labels("miss").inc()
         slate = await self._shared(key, version, ask, stages)
         if reason is not None:

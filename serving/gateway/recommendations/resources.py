@@ -61,6 +61,10 @@ class Resources:
         """
         return self._feature(name, "item_id")
 
+    def is_of_items(self, name: str) -> bool:
+        """Whether a feature of the store is one of items."""
+        return bool(self.features.catalog.view(name.partition(":")[0]).key == "item_id")
+
     def user_feature(self, name: str) -> str:
         """The same of users."""
         return self._feature(name, "user_id")

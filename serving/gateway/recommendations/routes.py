@@ -16,7 +16,6 @@ from serving.gateway.prediction_log import PredictionLog
 from serving.gateway.problems import Problem
 from serving.gateway.questions import UserQuestion, parse_batch, parse_n, parse_user
 from serving.gateway.recommendations.ask import BASKET, ONBOARDING
-from serving.gateway.recommendations.pool import Pool
 from serving.gateway.recommendations.questions import (
     ListQuestion,
     parse_context,
@@ -24,7 +23,7 @@ from serving.gateway.recommendations.questions import (
     parse_nested_context,
 )
 from serving.gateway.recommendations.recommender import Answer
-from serving.gateway.recommendations.service import Recommendations
+from serving.gateway.recommendations.service import Listed, Recommendations
 from serving.gateway.recommendations.stages import Skipped
 
 MAX_ITEM_ID = 256  # characters
@@ -55,14 +54,16 @@ class RecommendationRoutes:
         user = parse_user(query.get("user_id"))
         context = parse_context(query, self.contexts)
         question = UserQuestion(user, None, parse_n(query.get("n"), self.limits), context)
-        return json_response(await self._user(request, question))
+        return json_response(await self._user(question, request.scope["request_id"]))
 
     async def batch(self, request: Request) -> Response:
         """POST /v1/recommendations"""
         questions = await parse_batch(
             request, self.limits, lambda row: parse_nested_context(row, self.contexts)
         )
-        answers = await asyncio.gather(*(self._user(request, q) for q in questions))
+        # Each answer is shown by itself, and clicks are joined to it: it needs an id of its own.
+        own = [f"{request.scope['request_id']}.{n}" for n in range(1, len(questions) + 1)]
+        answers = await asyncio.gather(*map(self._user, questions, own))
         return json_response({"answers": answers})
 
     async def basket(self, request: Request) -> Response:
@@ -85,23 +86,24 @@ class RecommendationRoutes:
                 f"{self.own.version}",
                 accepted="an item that was in the model's training data",
             )
-        return json_response({"item_id": item, **self._pool(request, *found)})
+        return json_response({"item_id": item, **self._pool(request, found)})
 
     async def trending(self, request: Request) -> Response:
         """GET /v1/trending?n=…"""
         n, context = self._listing(request)
-        return json_response(self._pool(request, *await self.own.trends(n, context)))
+        return json_response(self._pool(request, await self.own.trends(n, context)))
 
     async def offer(self, request: Request) -> Response:
         """GET /v1/onboarding?n=…"""
         query = request.query_params
         n = parse_n(query.get("n", self.own.default_picks), self.limits)
-        items, skipped = await self.own.offer(n, parse_context(query, self.contexts))
+        offered = await self.own.offer(n, parse_context(query, self.contexts))
         return json_response(
             {
-                "items": [{"item_id": item} for item in items],
-                "skipped": _skips(skipped),
-                **self._about(request),
+                "items": [{"item_id": item} for item in offered.pool.items],
+                "reason": offered.reason,
+                "skipped": _skips(offered.skipped),
+                **self._about(request.scope["request_id"]),
             }
         )
 
@@ -129,9 +131,9 @@ class RecommendationRoutes:
             )
         except OverloadedError as error:
             raise _busy(error) from error
-        return self._told(request, question.user_id, answer, started)
+        return self._told(request.scope["request_id"], question.user_id, answer, started)
 
-    async def _user(self, request: Request, question: UserQuestion) -> dict[str, Any]:
+    async def _user(self, question: UserQuestion, request_id: str) -> dict[str, Any]:
         started = time.perf_counter()
         own, context = self.own.recommender, question.context
         try:
@@ -141,16 +143,16 @@ class RecommendationRoutes:
                 answer = await own.for_history(question.history or [], question.n, context)
         except OverloadedError as error:
             raise _busy(error) from error
-        return self._told(request, question.user_id, answer, started)
+        return self._told(request_id, question.user_id, answer, started)
 
     def _told(
-        self, request: Request, user: str | None, answer: Answer, started: float
+        self, request_id: str, user: str | None, answer: Answer, started: float
     ) -> dict[str, Any]:
         """The answer as JSON; and into the log, as it was given."""
         shown = answer.shown
         if self.log is not None:
             self.log.append(
-                request_id=request.scope["request_id"],
+                request_id=request_id,
                 user_id=user,
                 model=self.own.name,
                 version=self.own.version,
@@ -177,24 +179,26 @@ class RecommendationRoutes:
             "source": answer.source,
             "reason": answer.reason,
             "skipped": _skips(answer.skipped),
-            **self._about(request),
+            **self._about(request_id),
         }
 
-    def _pool(self, request: Request, pool: Pool, skipped: list[Skipped]) -> dict[str, Any]:
+    def _pool(self, request: Request, listed: Listed) -> dict[str, Any]:
+        pool = listed.pool
         return {
             "items": [
                 {"item_id": item, "score": score}
                 for item, score in zip(pool.items, pool.scores, strict=True)
             ],
-            "skipped": _skips(skipped),
-            **self._about(request),
+            "reason": listed.reason,
+            "skipped": _skips(listed.skipped),
+            **self._about(request.scope["request_id"]),
         }
 
-    def _about(self, request: Request) -> dict[str, Any]:
+    def _about(self, request_id: str) -> dict[str, Any]:
         return {
             "model": self.own.name,
             "version": self.own.version,
-            "request_id": request.scope["request_id"],
+            "request_id": request_id,
         }
 
 

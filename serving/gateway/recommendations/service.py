@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -32,6 +32,14 @@ from serving.gateway.user_features import UserFeatures
 log = logging.getLogger(__name__)
 
 MAIN = "recommender"  # the use of the artifact that the others go with
+
+
+class Listed(NamedTuple):
+    """Items that are the same for all callers; `reason` says why there are none."""
+
+    pool: Pool
+    skipped: list[Skipped]
+    reason: str | None
 
 
 class Recommendations:
@@ -111,18 +119,17 @@ class Recommendations:
             await part.close()
         await self.cache.close()
 
-    async def similar(
-        self, item: str, n: int, context: Mapping[str, Any]
-    ) -> tuple[Pool, list[Skipped]] | None:
+    async def similar(self, item: str, n: int, context: Mapping[str, Any]) -> Listed | None:
         """Items that the same users touch; None for an item that nobody knows."""
         neighbours = self.resources.neighbours
         if neighbours is None or item not in neighbours:
             return None
         found = neighbours.of_item(item)
         ranking = Ranking([i for i, _ in found], [s for _, s in found])
-        return await self._allowed(ranking, "neighbours", n, context)
+        pool, skipped = await self._allowed(ranking, "neighbours", n, context)
+        return _listed(pool, skipped, "all_filtered" if found else "no_neighbours")
 
-    async def trends(self, n: int, context: Mapping[str, Any]) -> tuple[Pool, list[Skipped]]:
+    async def trends(self, n: int, context: Mapping[str, Any]) -> Listed:
         """What is trending; filled up with popular items."""
         found = self.resources.trending.ranked()
         pool, skipped = await self._allowed(found, "trending", n, context)
@@ -133,14 +140,16 @@ class Recommendations:
             rest = Ranking([popular.items[p] for p in left], [0.0] * len(left))
             more, also = await self._allowed(rest, "popular", n - len(pool.items), context)
             pool, skipped = pool.joined(more), [*skipped, *also]
-        return pool, list(dict.fromkeys(skipped))
+        return _listed(pool, skipped)
 
-    async def offer(self, n: int, context: Mapping[str, Any]) -> tuple[list[str], list[Skipped]]:
+    async def offer(self, n: int, context: Mapping[str, Any]) -> Listed:
         """Items for somebody new to pick from."""
         stages = self.recommender.stages()
         ask = Ask(None, [], n, context=context)
         pool = await self.pipeline.allowed(self.onboarding.candidates(), ask, stages)
-        return await self.onboarding.offer(pool, n), stages.skipped
+        place = {item: p for p, item in enumerate(pool.items)}
+        chosen = [place[item] for item in await self.onboarding.offer(pool, n)]
+        return _listed(pool.take(chosen), stages.skipped)
 
     async def _allowed(
         self, ranking: Ranking, source: str, n: int, context: Mapping[str, Any]
@@ -163,6 +172,10 @@ class Recommendations:
     def _living(self) -> list[Any]:
         parts = [*self.pipeline.sources.values(), self.resources.trending]
         return [part for part in parts if hasattr(part, "open")]
+
+
+def _listed(pool: Pool, skipped: list[Skipped], empty: str = "all_filtered") -> Listed:
+    return Listed(pool, list(dict.fromkeys(skipped)), None if pool.items else empty)
 
 
 def _made(name: str, config: DictConfig | None, resources: Resources) -> Any:

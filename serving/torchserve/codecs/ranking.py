@@ -120,7 +120,7 @@ class RankingCodec(OneRun):
                 continue
             answers.append(
                 {
-                    "scores": [round(s, 6) for s in scores.tolist()],
+                    "scores": scores.astype(np.float64).round(6).tolist(),
                     "missing": query.missing,
                     "ignored": query.ignored,
                 }

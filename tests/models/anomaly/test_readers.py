@@ -48,6 +48,19 @@ def test_without_time_and_source_rows_stay_in_order(tmp_path: Path) -> None:
     assert telemetry.time.tolist() == [0, 1]
 
 
+@pytest.mark.parametrize(
+    ("column", "says"),
+    [
+        ("source", r"cannot be called 'source'; say what it is with data\.reader\.source=source"),
+        ("label", r"say what it is with data\.reader\.label=label"),
+        ("text", r"cannot be called 'text'; rename the column, or name the columns"),
+    ],
+)
+def test_a_field_with_a_name_of_ours_is_refused(tmp_path: Path, column: str, says: str) -> None:
+    with pytest.raises(TelemetryError, match=says):
+        table(tmp_path, f"timestamp,{column},cpu\n2026-01-01T00:00:00Z,1,2\n").read()
+
+
 def test_bad_rows_are_set_aside_with_line_and_reason(tmp_path: Path) -> None:
     good = [f"2026-01-01T00:{m:02d}:00Z,a,1,2,0" for m in range(60)]
     bad = {

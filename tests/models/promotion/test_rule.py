@@ -37,6 +37,40 @@ def test_no_worse_elsewhere(alarms: float, promote: bool) -> None:
     assert any("alarms got worse" in r for r in decision.reasons) is not promote
 
 
+@pytest.mark.parametrize(
+    ("alarms", "error", "promote"),
+    [
+        (0.064, 0.003, True),  # 0.004 over what is accepted, of which 0.0049 may be chance
+        (0.066, 0.003, False),
+        (0.064, 0.0, False),
+        (0.064, None, False),
+    ],
+)
+def test_a_loss_must_be_more_than_chance(alarms: float, error: float | None, promote: bool) -> None:
+    rule = PromotionRule({"planted_ap": 0.02}, {"alarms": 0.01}, sure_loss={"alarms": 0.95})
+    old = Measure("alarms", 0.05, alarms, "lower", rows=100, error=error)
+    decision = rule.decide([measure("planted_ap", 0.5, 0.9), old])
+    assert decision.promote is promote
+    told = decision.reasons[-1]
+    assert f"alarms {'may be' if promote else 'got'} worse, from 0.0500 to {alarms:.4f}" in told
+    assert ("may be chance (95%)" in told) is bool(error)
+    strict = PromotionRule({"planted_ap": 0.02}, {"alarms": 0.01})
+    assert not strict.decide([measure("planted_ap", 0.5, 0.9), old]).promote
+
+
+@pytest.mark.parametrize(
+    ("sure", "says"),
+    [
+        ({"alarm": 0.95}, r"names 'alarm', which is none of no_worse: \['alarms'\]"),
+        ({"alarms": 1.0}, "sure_loss of alarms is 1.0"),
+        ({"alarms": 0.05}, "from 0.5"),
+    ],
+)
+def test_a_confidence_that_is_none_is_named(sure: dict[str, float], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        PromotionRule({"planted_ap": 0.02}, {"alarms": 0.01}, sure_loss=sure)
+
+
 def test_a_gain_by_luck_is_none() -> None:
     lucky = measure("planted_ap", 0.5, 0.9, low=-0.1, high=0.9, chance=0.79)
     decision = RULE.decide([lucky])

@@ -15,7 +15,7 @@ from models.recommender.cross_validation import cross_validate
 from models.recommender.evaluation import RankingTask
 from models.recommender.interactions import DataError
 from models.recommender.intervals import t_interval
-from models.recommender.ratings.training import newest_of_pairs
+from models.recommender.ratings.data import newest_of_pairs
 from scripts.entrypoint import CONFIGS
 from tests.models.recommender.test_histories import interactions
 from tests.models.recommender.test_ratings import planted

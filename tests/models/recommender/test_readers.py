@@ -288,3 +288,33 @@ def test_tables_keep_to_a_scale_and_ids_of_every_kind(tmp_path: Path) -> None:
     reader = TableReader(file, columns, tmp_path / "r.csv", max_reject_share=0.5, scale=[0.5, 5.0])
     assert pairs(reader.read()) == [("-5", str(2**63 + 1)), (str(2**64), "x y")]
     assert "rating outside the scale 0.5 to 5" in (tmp_path / "r.csv").read_text()
+
+
+@pytest.mark.parametrize("kind", [pl.Int64, pl.UInt64, pl.Float64, pl.Float32])
+def test_whole_numbers_are_ids_as_they_would_be_written(
+    kind: type[pl.DataType], tmp_path: Path
+) -> None:
+    frame = pl.DataFrame({"user_id": [7, 12], "item_id": [0, 3]}).cast(kind)
+    frame.write_parquet(tmp_path / "ratings.parquet")
+    columns: dict[str, str | None] = {"user_id": "user_id", "item_id": "item_id"}
+    reader = TableReader(tmp_path / "ratings.parquet", columns, tmp_path / "r.csv")
+    assert pairs(reader.read()) == [("7", "0"), ("12", "3")]
+
+
+def test_floats_that_have_lost_digits_are_no_ids(tmp_path: Path) -> None:
+    frame = pl.DataFrame(
+        {
+            "user_id": [2.0**53, 2.0**53 + 2, None, float("nan"), -1.0, 0.5],
+            "item_id": ["a", "b", "c", "d", "e", "f"],
+        }
+    )
+    frame.write_parquet(tmp_path / "ratings.parquet")
+    columns: dict[str, str | None] = {"user_id": "user_id", "item_id": "item_id"}
+    reader = TableReader(
+        tmp_path / "ratings.parquet", columns, tmp_path / "r.csv", max_reject_share=0.5
+    )
+    assert pairs(reader.read()) == [(str(2**53), "a"), ("-1", "e"), ("0.5", "f")]
+    bad = pl.read_csv(tmp_path / "r.csv")
+    assert bad["line"].to_list() == [2, 3, 4]
+    assert "too large to be exact" in bad["reason"][0]
+    assert bad["reason"].to_list()[1:] == ["empty user id", "empty user id"]

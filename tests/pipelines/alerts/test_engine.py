@@ -104,6 +104,50 @@ def test_a_graver_anomaly_does_not_wait(house: House) -> None:
     assert house.recorder.letters[-1].message.past_severities == ["warning"]
 
 
+def test_a_route_of_critical_ones_hears_of_one_that_becomes_critical(make_house: Any) -> None:
+    """A hook or a phone that carries `fired` only would otherwise never hear of it."""
+    every, pager, late = Recorder(), Recorder(), Recorder()
+    house: House = make_house(
+        routes={
+            "every": Route(every),
+            "pager": Route(pager, ["severity=critical"], on=["fired"]),
+            "late": Route(late, ["severity=critical"], on=["escalated"]),
+        }
+    )
+    house.fire(severity="major")
+    assert (every.reasons, pager.reasons) == (["fired"], [])
+    house.anomaly(severity="critical")
+    house.turn(0.5)
+    assert (every.reasons, pager.reasons) == (["fired", "updated"], ["fired"])
+    assert any("updated: critical; to every, pager" in h for h in house.history())
+    fields = {"network": {"value": 0.0, "expected": 9.0, "contribution": 5.0}}
+    house.anomaly(fields=fields)
+    house.turn(6)
+    assert (every.reasons[2:], pager.reasons[1:]) == (["updated"], []), "once"
+    assert late.reasons == []
+
+
+def test_an_escalation_starts_no_hook_that_carries_what_fired(make_house: Any) -> None:
+    """That nobody came is no reason to act on its own."""
+    hook = Recorder()
+    house: House = make_house(
+        routes={"hook": Route(hook, ["severity=critical"], on=["fired"])},
+        escalation=[EscalationStep("10m", severity="critical")],
+    )
+    house.fire(severity="major")
+    house.turn(10)
+    assert "escalated: not acknowledged for 10m; critical; no route carries it" in house.history()
+    house.anomaly(severity="major")
+    house.turn(1)
+    house.anomaly(severity="major", fields={"network": {"value": 0.0, "contribution": 5.0}})
+    house.turn(6)
+    assert any(h.startswith("updated: critical") for h in house.history())
+    assert hook.reasons == []
+    house.anomaly(severity="critical")
+    house.turn(6)
+    assert hook.reasons == ["fired"], "an anomaly is one"
+
+
 def test_it_is_over_when_nothing_comes(house: House) -> None:
     house.fire()
     house.turn(14)

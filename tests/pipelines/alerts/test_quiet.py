@@ -11,7 +11,7 @@ from pipelines.alerts.errors import AlertCommandError, AlertConfigError
 from pipelines.alerts.escalation import EscalationStep
 from pipelines.alerts.quiet import maintenance
 from pipelines.alerts.schedule import Once, Span, Weekly
-from tests.pipelines.alerts.house import MINUTE, House
+from tests.pipelines.alerts.house import MINUTE, START, House
 
 
 def silence(house: House, *matchers: str, minutes: float = 60, start: float = 0) -> tuple[int, int]:
@@ -73,6 +73,22 @@ def test_a_silence_holds_back_repeats_and_escalation_of_what_fires(make_house: A
     silence(house, "source=db-1", minutes=120)
     house.turn(20)
     assert house.recorder.reasons[-1] == "resolved", "an end is told all the same"
+
+
+def test_what_goes_on_is_told_at_the_end_of_a_window(make_house: Any) -> None:
+    """Not up to a group_interval later."""
+    house: House = make_house(escalation=[EscalationStep("30m")])
+    house.fire()
+    window = Once("2026-01-05T00:28", "2026-01-05T01:02", "UTC")
+    house.commands.announce("swap", ["source=db-1"], window, "ann", "disk swap")
+    while house.clock.now() < START + 61 * MINUTE:
+        house.anomaly()
+        house.turn(1)
+    assert house.recorder.reasons == ["fired"]
+    house.clock.time = START + 62 * MINUTE
+    house.anomaly()
+    house.turn()
+    assert house.recorder.reasons == ["fired", "escalated"]
 
 
 def test_a_silence_of_one_source_does_not_hold_a_group_of_two(make_house: Any) -> None:

@@ -151,7 +151,8 @@ def test_the_services_of_the_config_are_known_to_apprise(
     monkeypatch.setenv(f"MILLRACE_ALERT_{name.upper()}_URL", urls[name])
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         cfg = compose("alert", [f"alerts/routes=[{name}]", "paths.root=/tmp"])
-    assert instantiate(cfg.alerts.routes[name]).carries({"severity": ["critical"]}, "fired")
+    route = instantiate(cfg.alerts.routes[name])
+    assert route.news({"severity": ["critical"]}, "fired", None) == "fired"
 
 
 def test_a_picture_of_a_busy_hour_keeps_its_peaks() -> None:

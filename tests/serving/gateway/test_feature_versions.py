@@ -63,6 +63,16 @@ def test_other_versions_are_refused_with_what_to_do(
     assert refused.value.exit_code == 65
 
 
+def test_a_second_model_is_refused_with_how_to_go_without(
+    config: DictConfig, tiny_artifact: Path, tmp_path: Path
+) -> None:
+    gone = {"gone": {"version": 1, "schema": "0", "code": "0", "key": "user_id", "features": {}}}
+    config.artifacts.retrieval = republished(tiny_artifact, tmp_path, gone)
+    with pytest.raises(FeatureVersionError, match="view gone: wanted version 1, found none") as no:
+        GatewayState(config)
+    assert "models.retrieval.serve=false" in str(no.value)
+
+
 async def test_an_artifact_that_names_no_versions_is_served(
     config: DictConfig, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -236,6 +236,19 @@ async def test_every_answer_is_logged_as_it_was_given(config: DictConfig, client
     assert rows[1]["features"] is None
 
 
+async def test_answers_of_one_request_have_ids_of_their_own(
+    config: DictConfig, client: Client
+) -> None:
+    body = {"requests": [{"user_id": "u4", "n": 2}, {"history": ["i01"], "n": 2}]}
+    response = await client.post("/v1/recommendations", json=body)
+    whole = response.headers["x-request-id"]
+    told = [a["request_id"] for a in response.json()["answers"]]
+    assert told == [f"{whole}.1", f"{whole}.2"]
+    await client.app.state.gateway.log.flush()  # type: ignore[attr-defined]
+    (file,) = Path(config.prediction_log.folder).glob("date=*/part-*.parquet")
+    assert sorted(pq.read_table(file)["request_id"].to_pylist()) == told
+
+
 async def test_openapi_describes_what_is_served(client: Client) -> None:
     document = (await client.get("/openapi.json")).json()
     app = client.app  # type: ignore[attr-defined]

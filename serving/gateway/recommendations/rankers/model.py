@@ -6,19 +6,20 @@ and the feature of the store it comes from. One instance a question:
     {"user": {field: value, …}, "items": {field: [value of each candidate], …}}
 
 is answered by `{"scores": [number, …]}`. A missing value is null. Fields of pairs are computed at
-the request, by the store's own on-demand views.
+the request, by the store's own on-demand views, from what is read of user and candidates anyway.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from serving.features.errors import UnknownNameError
+from serving.features.on_demand import find
 from serving.gateway.microbatch import MicroBatcher
+from serving.gateway.recommendations.absent import AbsentError
 from serving.gateway.recommendations.ask import Ask
 from serving.gateway.recommendations.pool import Pool
 from serving.gateway.recommendations.resources import Resources
@@ -54,7 +55,6 @@ class ModelRanker:
         self.most = int(loaded.signature.limits["candidates"])
         self.breaker = resources.breaker()
         self.metrics = resources.metrics
-        self.client = resources.features
         fields = loaded.read_asset("fields.json")["fields"]
         by_side: dict[str, dict[str, str]] = {"user": {}, "item": {}, "pair": {}}
         for field in fields:
@@ -62,9 +62,21 @@ class ModelRanker:
                 _require(resources, field["feature"])
                 by_side[field["side"]][field["name"]] = field["feature"]
         self.of_user, self.of_item, self.of_pair = by_side.values()
-        self.sent = {name: resources.item_feature(f) for name, f in sent.items() if self.of_pair}
-        self.attributes = tuple(dict.fromkeys([*self.of_item.values(), *self.sent.values()]))
-        self.user_features = tuple(self.of_user.values())
+        views = dict.fromkeys(f.partition(":")[0] for f in self.of_pair.values())
+        self.computed = [find(resources.features.catalog.view(name)) for name in views]
+        inputs = dict.fromkeys(name for made in self.computed for name in made.inputs)
+        of_items = [name for name in inputs if resources.is_of_items(name)]
+        self.user_inputs = [resources.user_feature(n) for n in inputs if n not in of_items]
+        self.item_inputs = [resources.item_feature(n) for n in of_items]
+        taken = [name for made in self.computed for name in made.sent]
+        lacking = [name for name in taken if name not in sent]
+        if lacking:
+            raise AbsentError(f"ranker.sent says of no item's feature that it is {lacking[0]!r}")
+        self.sent = {name: resources.item_feature(sent[name]) for name in taken}
+        self.attributes = tuple(
+            dict.fromkeys([*self.of_item.values(), *self.item_inputs, *self.sent.values()])
+        )
+        self.user_features = tuple(dict.fromkeys([*self.of_user.values(), *self.user_inputs]))
         self._batcher = MicroBatcher[Instance, list[float]](
             self._score, resources.max_batch, resources.max_queue, resources.model_concurrency
         )
@@ -76,32 +88,35 @@ class ModelRanker:
         if not self.breaker.allow():
             raise ModelUnavailableError("it has just failed several times")
         some = pool.take(range(min(self.most, len(pool.items))))
-        scores = await self._batcher.submit(await self._instance(some, ask))
+        scores = await self._batcher.submit(self._instance(some, ask))
         if len(scores) != len(some.items):
             raise RankingRefusedError(f"{len(scores)} scores for {len(some.items)} candidates")
         lowest = min(scores)
         return [*scores, *(lowest - 1 - n for n in range(len(pool.items) - len(scores)))]
 
-    async def _instance(self, pool: Pool, ask: Ask) -> Instance:
+    def _instance(self, pool: Pool, ask: Ask) -> Instance:
         user = {name: ask.feature(feature) for name, feature in self.of_user.items()}
         items: dict[str, Any] = {
             name: pool.column(feature) for name, feature in self.of_item.items()
         }
-        pairs = await self._pairs(pool, ask) if self.of_pair and ask.user is not None else {}
+        pairs = self._pairs(pool, ask) if ask.user is not None else {}
         return {
             "user": {"user_id": ask.user, **user},
             "items": {"item_id": pool.items, **items, **pairs},
         }
 
-    async def _pairs(self, pool: Pool, ask: Ask) -> dict[str, Any]:
-        keys: dict[str, Sequence[Any]] = {
-            "user_id": [ask.user] * len(pool.items),
-            "item_id": pool.items,
-        }
+    def _pairs(self, pool: Pool, ask: Ask) -> dict[str, Any]:
+        """Fields of user and item together, as the on-demand views make them."""
+        given = {name: [ask.feature(name)] * len(pool.items) for name in self.user_inputs}
+        given |= {name: pool.column(name) for name in self.item_inputs}
+        columns = {name.partition(":")[2]: column for name, column in given.items()}
         for name, feature in self.sent.items():
-            keys[name] = [math.nan if v is None else v for v in pool.column(feature)]
-        read = await self.client.read(list(self.of_pair.values()), keys)
-        return dict(zip(self.of_pair, read.values, strict=True))
+            columns[name] = pool.column(feature)
+        made: dict[str, Sequence[Any]] = {}
+        for view in self.computed:
+            found = view.function({name: columns[name] for name in view.columns})
+            made |= {f"{view.name}:{feature}": column for feature, column in found.items()}
+        return {field: made[feature] for field, feature in self.of_pair.items()}
 
     async def _score(self, instances: list[Instance]) -> Sequence[list[float] | Exception]:
         started = time.perf_counter()

@@ -12,7 +12,7 @@ from models.anomaly.retraining.comparer import AnomalyComparer
 from models.anomaly.retraining.judged import JudgedReader
 from models.anomaly.retraining.planting import Planting, spike, swap
 from models.anomaly.retraining.scoring import windows_at
-from models.anomaly.telemetry import ANOMALOUS, NORMAL, UNKNOWN, Telemetry, TelemetryError
+from models.anomaly.telemetry import ANOMALOUS, DOUBTED, NORMAL, UNKNOWN, Telemetry, TelemetryError
 from models.artifact import Artifact
 from tests.models.anomaly.retraining.artifacts import put
 from tests.models.anomaly.retraining.test_judged import Given
@@ -86,6 +86,29 @@ def test_too_few_verdicts_leave_it_to_the_holdout_and_say_so(
 def test_windows_of_different_lengths_are_compared(artifacts: dict[str, Artifact]) -> None:
     found = comparer(0).compare(artifacts["long"], artifacts["good"])
     assert all(m.gain == pytest.approx(0.0, abs=1e-6) for m in found.measures)
+
+
+def test_false_alarms_come_with_their_sampling_error(artifacts: dict[str, Artifact]) -> None:
+    found = comparer(12).compare(artifacts["bad"], artifacts["good"])
+    taken = {m.name: m for m in found.measures}
+    for name in ("false_alarm_rate", "planted_recall", "confirmed_recall"):
+        assert taken[name].error is not None
+    # 108 rows that nobody confirmed are of two hours only: those of an hour count together.
+    alone = comparer(12)
+    alone.together_s = 1
+    by_row = {m.name: m for m in alone.compare(artifacts["bad"], artifacts["good"]).measures}
+    assert by_row["false_alarm_rate"].error != taken["false_alarm_rate"].error
+
+
+def test_alarms_that_nobody_judged_are_no_verdicts(artifacts: dict[str, Artifact]) -> None:
+    made = comparer(12)
+    made.reader.reader.telemetry.label[:100] = DOUBTED  # type: ignore[attr-defined]
+    made.reader.reader.telemetry.label[500:530] = DOUBTED  # type: ignore[attr-defined]
+    found = made.compare(artifacts["bad"], artifacts["good"])
+    assert found.data["recent_confirmed"] == found.data["recent_dismissed"] == 12
+    assert found.data["holdout_rows"] == 108, "they count there as before: nobody confirmed them"
+    assert found.data["doubted_rows"] == 100
+    assert "100 rows before the holdout alarmed" in found.notes[-1]
 
 
 def test_a_field_that_the_telemetry_lacks_is_named(artifacts: dict[str, Artifact]) -> None:

@@ -61,7 +61,7 @@ def test_verdicts_label_their_rows(tmp_path: Path) -> None:
     labels = table(tmp_path, row("a", 60.25, "confirmed"), row("b", 120, "dismissed"))
     reader = JudgedReader(Given(telemetry()), labels)
     found = reader.read()
-    assert reader.counts == (2, 0, 0)
+    assert reader.counts == (2, 0, 0, 0)
     assert found.label[1] == ANOMALOUS
     assert found.label[12] == NORMAL
     assert (found.label == UNKNOWN).sum() == 18
@@ -82,7 +82,7 @@ def test_gone_telemetry_comes_back_as_the_stream_saw_it(tmp_path: Path) -> None:
     )
     reader = JudgedReader(Given(telemetry()), labels)
     found = reader.read()
-    assert reader.counts == (0, 2, 0)
+    assert reader.counts == (0, 2, 0, 0)
     assert len(found) == 22
     assert found.sources == ("a", "b", "new")
     [back] = np.flatnonzero(found.label == ANOMALOUS)
@@ -94,14 +94,14 @@ def test_a_verdict_on_nothing_known_is_counted_as_lost(tmp_path: Path) -> None:
     labels = table(tmp_path, row("a", 90, "confirmed", disk=3.0), row("b", 91, "confirmed"))
     reader = JudgedReader(Given(telemetry()), labels)
     assert len(reader.read()) == 20
-    assert reader.counts == (0, 0, 2)
+    assert reader.counts == (0, 0, 2, 0)
 
 
 def test_gone_telemetry_may_stay_gone(tmp_path: Path) -> None:
     labels = table(tmp_path, row("a", 90, "confirmed", cpu=97.0))
     reader = JudgedReader(Given(telemetry()), labels, restore=False)
     assert len(reader.read()) == 20
-    assert reader.counts == (0, 0, 1)
+    assert reader.counts == (0, 0, 1, 0)
 
 
 def test_without_verdicts_nothing_changes(tmp_path: Path) -> None:

@@ -151,3 +151,17 @@ def test_files_that_are_none_of_the_two(name: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"no \.parquet file"):
         read(tmp_path / "empty")
+
+
+def test_one_column_may_have_two_meanings(tmp_path: Path) -> None:
+    """The policy that ran is judged by its own log: it earns what was earned."""
+    log = read(lines(tmp_path / "log.jsonl", [GOOD]), target="propensity")
+    assert log.frame.select("propensity", "target").rows() == [(0.5, 0.5)]
+
+
+def test_callers_without_a_name_are_not_one_user(tmp_path: Path) -> None:
+    rows = [
+        {**GOOD, "request_id": r, "user_id": u} for r, u in (("1", None), ("2", None), ("3", "u"))
+    ]
+    log = read(lines(tmp_path / "log.jsonl", rows))
+    assert len(set(log.codes("user_id").tolist())) == 3

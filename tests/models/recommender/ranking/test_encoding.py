@@ -76,7 +76,7 @@ def test_numbers() -> None:
     found = encoding.numbers(price, [1, 2.5, None, math.nan, np.float32(3)])
     assert found[[0, 1, 4]].tolist() == [1.0, 2.5, 3.0]
     assert np.isnan(found[2:4]).all()
-    for value in ("3", True, 1e300, math.inf, [1]):
+    for value in ("3", True, 1e300, -1e39, math.inf, [1], 10**400):
         with pytest.raises(FieldError, match="price is"):
             encoding.numbers(price, [value])
     for value in (1.5, {}, b"x"):

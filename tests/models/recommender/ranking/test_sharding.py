@@ -18,6 +18,7 @@ import torch
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
 from models.recommender.ranking.sharding import ShardsError, require_whole
+from models.run import Run
 from tests.conftest import ROOT
 from tests.models.recommender.ranking.snapshots import rows, snapshot
 
@@ -118,6 +119,21 @@ def test_a_run_goes_on_after_a_killed_rank(data: Path, tmp_path: Path) -> None:
     finish(start(2, data, tmp_path, f"trainer.max_epochs={reached + 2}", "resume=true"))
     report = json.loads((tmp_path / "metrics.json").read_text())
     assert report["conditions"]["epochs"] == reached + 2
+
+
+@pytest.mark.slow
+def test_a_sharded_run_is_measured_again_by_one_process(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Also without the machine that measured it: evaluate.py needs no torchrun."""
+    measured = json.loads((runs[1] / "metrics.json").read_text())["model"]
+    again = Run.open(runs[1]).evaluate()
+    assert again.model == pytest.approx({k: measured[k] for k in again.model}, abs=1e-5)
+    shutil.copytree(runs[1], tmp_path / "run")
+    gone = sorted((tmp_path / "run" / "checkpoints" / "best.ckpt").glob("*.distcp"))[-1]
+    gone.unlink()
+    with pytest.raises(ShardsError, match=f"the file {gone.name} is missing"):
+        Run.open(tmp_path / "run")
 
 
 @pytest.mark.slow

@@ -78,6 +78,15 @@ def test_rows_without_an_id_and_repeated_ones_are_set_aside(tmp_path: Path) -> N
         table(tmp_path, "item_id,kind\na,x\n ,y\na,z\nb,x\n").read()
 
 
+def test_columns_may_have_any_name(tmp_path: Path) -> None:
+    """Also those of the list of rejects, and that of the ids itself."""
+    rows = "sku,text,line,reason,source,item_id\na,warm wool,x,y,z,0\nb,cold steel,x,y,z,0\n"
+    frame = table(tmp_path, rows, id="sku").read()
+    assert frame["item_id"].to_list() == ["a", "b"]
+    assert frame["text"].to_list() == ["warm wool", "cold steel"]
+    assert set(frame.columns) == {"item_id", "text", "line", "reason", "source"}
+
+
 @pytest.mark.parametrize(
     ("columns", "words"),
     [

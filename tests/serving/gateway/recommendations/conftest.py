@@ -16,6 +16,7 @@ from feast.types import Array, Float64, Int64, String
 from omegaconf import DictConfig
 from onnx import TensorProto, helper
 
+from feature_repo.on_demand import on_demand_view
 from feature_repo.store import create_store
 from models import artifact
 from models.artifact import Signature, Tensor
@@ -65,8 +66,11 @@ def fill(folder: Path, online_store: dict[str, Any]) -> Any:
     )
     days = {f"times_viewed_{d}d": Int64 for d in (1, 7, 30)}
     statistics = view("item_statistics", ITEM, days)
+    orders = view("user_statistics", USER, {"spend_30d": Float64, "orders_30d": Int64})
+    context = on_demand_view({"user_statistics": orders, "item_statistics": statistics})
     store = create_store(folder, online_store, {"type": "duckdb"}, REGISTRY)
-    store.apply([USER, ITEM, history, profile, content, availability, statistics])
+    store.apply([USER, ITEM, history, profile, content, availability, statistics, orders])
+    store.apply(context)
     store.apply(FeatureService(name="recommender_v1", features=[history]))
     store.apply(FeatureService(name="ranking_v1", features=[history, profile, content]))
     write(store, "user_history", [
@@ -74,6 +78,9 @@ def fill(folder: Path, online_store: dict[str, Any]) -> Any:
         for n in range(N_ITEMS - 1)
     ])  # fmt: skip
     write(store, "user_profile", [{"user_id": "u1", "age": 30, "ts": NOW}])
+    write(store, "user_statistics", [
+        {"user_id": "u1", "spend_30d": 8.0, "orders_30d": 2, "ts": NOW}
+    ])  # fmt: skip
     made = [(n, f"i{n:02d}") for n in range(N_ITEMS)]
     write(store, "item_content", [
         {

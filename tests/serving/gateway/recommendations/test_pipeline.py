@@ -92,6 +92,8 @@ async def test_a_filter_that_removes_everything_leaves_a_marked_empty_list(
         answer = await ask(session, "/recommend?user_id=u4&region=atlantis")
         assert (answer["items"], answer["reason"]) == ([], "all_filtered")
         assert await metric(session, 'fallbacks_total{reason="all_filtered"} 1.0')
+        again = await ask(session, "/recommend?user_id=u4&region=atlantis")
+        assert (again["source"], again["reason"]) == ("cache", "all_filtered"), "kept with its mark"
 
 
 async def test_a_rule_that_may_give_way_does_and_says_so(shop_config: DictConfig) -> None:
@@ -188,6 +190,38 @@ async def test_a_ranker_orders_the_candidates_of_all_sources(
         assert asked["items"]["price"][at] == 7.0
         models = (await ask(session, "/health/ready"))["models"]
         assert models["ranker"] == {"state": "ok", "version": "20260102-000000-000"}
+
+
+async def test_fields_of_pairs_are_computed_from_what_was_read(
+    shop_config: DictConfig, tmp_path: Path, upstream: Upstream
+) -> None:
+    pairs = [
+        {"name": name, "kind": "dense", "side": "pair", "feature": f"purchase_context:{name}"}
+        for name in ("price_to_usual", "item_momentum")
+    ]
+    shop_config.artifacts.ranker = str(make_ranker(tmp_path, [*FIELDS, *pairs]))
+    async with running(shop_config) as session:
+        for user in ("u1", "u4"):
+            assert skipped(await ask(session, f"/recommend?user_id={user}&n=4")) == []
+    known, unknown = (asked["items"] for asked in upstream.ranked)
+    at = known["item_id"].index("i07")
+    assert known["price_to_usual"][at] == 7 / (8 / 2), "u1 paid 8 for 2 lines"
+    assert known["item_momentum"][at] == 30 / ((40 + 7) * 7 / 30)
+    assert set(unknown["price_to_usual"]) == {None}, "of u4 no orders are known"
+
+
+def test_a_ranker_whose_pairs_take_what_no_item_has_is_left_out(
+    shop_config: DictConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pair = {
+        "name": "price_to_usual", "kind": "dense", "side": "pair",
+        "feature": "purchase_context:price_to_usual",
+    }  # fmt: skip
+    shop_config.artifacts.ranker = str(make_ranker(tmp_path, [*FIELDS, pair]))
+    shop_config.recommendations.ranker.sent = {}
+    with caplog.at_level("INFO"):
+        GatewayState(shop_config)
+    assert "ranker.sent says of no item's feature that it is 'offered_price'" in caplog.text
 
 
 async def test_without_the_ranker_the_blend_is_the_order(

@@ -18,6 +18,8 @@ async def test_similar_items_are_neighbours_that_may_be_shown(shop_config: DictC
         assert answer["item_id"] == "i06"
         assert [row["score"] for row in answer["items"]] == [0.5, 0.4, 0.2]
         assert items(await ask(session, "/v1/items/i06/similar?region=de")) == ["i08", "i10"]
+        nowhere = await ask(session, "/v1/items/i06/similar?region=atlantis")
+        assert (nowhere["items"], nowhere["reason"]) == ([], "all_filtered")
         unknown = await session.get("/v1/items/no/such/similar")
         assert unknown.status_code == 404
         assert "'no/such'" in unknown.json()["detail"]
@@ -51,7 +53,7 @@ async def test_what_is_trending_now_comes_first(shop_config: DictConfig) -> None
         assert items(answer)[0] == "i21", "viewed today"
         assert items(answer)[1:] == ["i48", "i47"], "then what was viewed most this week"
         nothing = await ask(session, "/v1/trending?region=atlantis")
-        assert nothing["items"] == []
+        assert (nothing["items"], nothing["reason"]) == ([], "all_filtered")
 
 
 async def test_without_statistics_popular_items_stand_in_for_trends(
@@ -69,6 +71,9 @@ async def test_somebody_new_is_offered_different_items_and_picks_a_few(
     async with running(shop_config) as session:
         offer = await ask(session, "/v1/onboarding?n=4")
         assert items(offer) == ["i00", "i07", "i14", "i20"], "no neighbours, all categories"
+        assert offer["reason"] is None
+        nowhere = await ask(session, "/v1/onboarding?region=atlantis")
+        assert (nowhere["items"], nowhere["reason"]) == ([], "all_filtered")
         answer = await ask(session, "/v1/onboarding", {"picks": ["i10", "i30"], "n": 4})
         assert "i31" in items(answer)
         assert not {"i10", "i30"} & set(items(answer))
