@@ -112,6 +112,12 @@ class Computation:
             stale = [
                 d for d in expected if d >= within.first and (d <= within.last or view.chained)
             ]
+            if expected and not stale:
+                log.warning(
+                    "%s: no day from %s to %s has raw data, so nothing is computed; there are %s "
+                    "to %s",
+                    view.full_name, within.first, within.last, min(expected), max(expected),
+                )  # fmt: skip
         rows = rejected = 0
         for stretch in self._stretches(view, stale, raw):
             written, bad = self._compute(view, sources, stretch)

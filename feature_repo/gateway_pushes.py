@@ -83,6 +83,7 @@ def push(folder: str, view: str, rows: Sequence[Any], terms: Terms) -> Outcome:
 
     Raises:
         StoreError: the store cannot be opened or written.
+        OnlineStoreError: the online store is away.
     """
     from feature_repo.views import VIEWS
 
@@ -272,13 +273,16 @@ def _write_offline(folder: Path, view: Any, frame: Any) -> None:
 
 
 def _write_online(folder: str, view: Any, frame: Any) -> None:
-    store = _store(folder)
-    if view.pushed:
-        from feast.data_source import PushMode
+    from feast.data_source import PushMode
 
-        store.push(f"{view.full_name}_push", frame.to_pandas(), to=PushMode.ONLINE)
-    else:
-        store.write_to_online_store(view.full_name, frame.to_pandas())
+    from feature_repo.online.outage import outages_told
+
+    store = _store(folder)
+    with outages_told(store, "the rows are not online; push them again when it answers"):
+        if view.pushed:
+            store.push(f"{view.full_name}_push", frame.to_pandas(), to=PushMode.ONLINE)
+        else:
+            store.write_to_online_store(view.full_name, frame.to_pandas())
 
 
 @functools.lru_cache(maxsize=4)

@@ -12,7 +12,7 @@ from feature_repo.computation import Computation
 from feature_repo.dates import Dates
 from feature_repo.engines import Engine
 from feature_repo.publication import Publication
-from feature_repo.registry.apply import Applied, apply, refuse_breaking, registered_views
+from feature_repo.registry.apply import Applied, apply, refuse_breaking, registered_views, unknown
 from feature_repo.registry.author import Author, author
 from feature_repo.registry.declaration import declared
 from feature_repo.registry.lease import LeaseTerms
@@ -125,7 +125,7 @@ def _chosen(only: Sequence[str] | None) -> list[View]:
     if only is None:
         return list(VIEWS)
     known = {v.full_name: v for v in VIEWS}
-    unknown = [name for name in only if name not in known]
-    if unknown:
-        raise StoreError(f"no view {', '.join(unknown)}; there are {', '.join(known)}")
+    for name in only:
+        if name not in known:
+            raise StoreError(unknown("view", name, known))
     return [known[name] for name in only]

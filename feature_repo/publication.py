@@ -12,9 +12,12 @@ from typing import Any
 import polars as pl
 
 from feature_repo.computation import WHOLE, view_files
+from feature_repo.online.outage import outages_told
 from feature_repo.view import CREATED, TIME, View
 
 log = logging.getLogger(__name__)
+
+_ADVICE = "what was computed is kept offline: run the same command again when it answers"
 
 
 class Publication:
@@ -41,7 +44,14 @@ class Publication:
 
         If the online store lacks keys that it should have (an empty new server, say), all of the
         view is published.
+
+        Raises:
+            OnlineStoreError: the online store is away; nothing is marked as published.
         """
+        with outages_told(self.store, _ADVICE):
+            return self._published(view, days)
+
+    def _published(self, view: View, days: Sequence[date] | None) -> dict[str, Any]:
         started = time.perf_counter()
         everything = view_files(view, self.folder)
         wanted = None if days is None else set(days)

@@ -9,18 +9,16 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
 
 from feature_repo.metadata import connect
 from scripts.entrypoint import entrypoint
+from scripts.feature_tables import console
 from serving.gateway.access.audit import Event, as_row, audit_events
 from serving.gateway.access.audit_query import FILTERS, AuditQuery
 from serving.gateway.access.keys import ApiKeyError, ApiKeys
 from serving.gateway.access.roles import parse_role
 from serving.gateway.access.spill import Spill
-
-console = Console()
 
 
 def create(cfg: DictConfig, database: sa.Engine) -> None:
@@ -44,7 +42,9 @@ def revoke(cfg: DictConfig, database: sa.Engine) -> None:
 def show(cfg: DictConfig, database: sa.Engine) -> None:
     """Every key there is or was."""
     now = datetime.now(UTC)
-    table = Table("name", "id", "roles", "state", "created", "by", "expires")
+    table = Table()
+    for column in ("name", "id", "roles", "state", "created", "by", "expires"):
+        table.add_column(column, overflow="fold")  # cut off, a role or an id says nothing
     for key in ApiKeys(database).all():
         roles = ", ".join(f"{project}:{role}" for project, role in key.roles.items())
         expires = f"{key.expires_at:%Y-%m-%d}" if key.expires_at else "never"

@@ -1,6 +1,6 @@
 """Commands as bare words: `features.py describe user_history` sets `command` and `view`.
 
-What follows them are Hydra's overrides and flags, as for every script.
+Beside them stand Hydra's overrides and flags, as for every script.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ class CommandError(ValueError):
 
 
 def command_overrides(arguments: Sequence[str], commands: Mapping[str, Sequence[str]]) -> list[str]:
-    """Arguments with their bare first words as overrides; the last key takes all words left.
+    """Arguments with their bare words as overrides; the last key takes all words left.
+
+    The words stand together, first or after overrides; nothing is looked for behind a flag.
 
     Args:
         commands: command → the keys that the words after it are values of.
@@ -27,12 +29,15 @@ def command_overrides(arguments: Sequence[str], commands: Mapping[str, Sequence[
     """
     if any(a in ("-h", "--help", "--hydra-help") or a.startswith("command=") for a in arguments):
         return list(arguments)
-    bare = 0
-    while bare < len(arguments) and not re.match(r"-|[^=\s]+=", arguments[bare]):
-        bare += 1
-    if not bare:
+    first = 0
+    while first < len(arguments) and re.match(r"[^-=\s][^=\s]*=", arguments[first]):
+        first += 1
+    end = first
+    while end < len(arguments) and not re.match(r"-|[^=\s]+=", arguments[end]):
+        end += 1
+    if first == end:
         raise CommandError(f"which command? There are: {', '.join(commands)}")
-    command, *words = arguments[:bare]
+    command, *words = arguments[first:end]
     if command not in commands:
         near = difflib.get_close_matches(command, commands, n=3, cutoff=0.5)
         hint = f"nearest: {', '.join(near)}" if near else f"there are: {', '.join(commands)}"
@@ -43,7 +48,11 @@ def command_overrides(arguments: Sequence[str], commands: Mapping[str, Sequence[
     if len(words) > len(keys_of):
         words = [*words[: len(keys_of) - 1], " ".join(words[len(keys_of) - 1 :])]
     values = zip(["command", *keys_of], [command, *words], strict=False)
-    return [*(f"{key}={_quoted(value)}" for key, value in values), *arguments[bare:]]
+    return [
+        *(f"{key}={_quoted(value)}" for key, value in values),
+        *arguments[:first],
+        *arguments[end:],
+    ]
 
 
 def _quoted(value: str) -> str:

@@ -6,6 +6,7 @@ remove view=… why=… · snapshot entities=… service=… output=… · verif
 """
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ def history(cfg: DictConfig) -> None:
 
 
 def diff(cfg: DictConfig) -> None:
-    first, last = int(_needed(cfg, "from")), int(_needed(cfg, "to"))
+    first, last = _number(cfg, "from"), _number(cfg, "to")
     found = catalog.diff(_folder(cfg), _needed(cfg, "view"), first, last)
     if cfg.format == "json":
         return show.as_json(found)
@@ -89,7 +90,7 @@ def diff(cfg: DictConfig) -> None:
 
 def restore(cfg: DictConfig) -> None:
     folder, view = _folder(cfg), _needed(cfg, "view")
-    revision = int(_needed(cfg, "revision"))
+    revision = _number(cfg, "revision")
     new = registry.restore(
         open_store(folder), folder, view, revision, _who(cfg, required=True), _terms(cfg)
     )
@@ -194,6 +195,13 @@ def _needed(cfg: DictConfig, key: str) -> str:
     if cfg[key] is None:
         raise CommandError(f"{cfg.command} needs {key}=…")
     return str(cfg[key])
+
+
+def _number(cfg: DictConfig, key: str) -> int:
+    text = _needed(cfg, key)
+    if not re.fullmatch(r"[1-9]\d{0,17}", text):
+        raise CommandError(f"{key}={text}: revisions are whole numbers, as `history` shows them")
+    return int(text)
 
 
 def _who(cfg: DictConfig, required: bool = False) -> Author:

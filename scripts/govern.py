@@ -12,13 +12,11 @@ from pathlib import Path
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 from rich.table import Table
 
 from feature_repo.governance.errors import GovernanceError, UnfinishedError
 from scripts.entrypoint import entrypoint
-
-console = Console(soft_wrap=True)
+from scripts.feature_tables import console
 
 
 def retention(cfg: DictConfig, output: Path) -> None:
@@ -31,7 +29,8 @@ def retention(cfg: DictConfig, output: Path) -> None:
     title = "Retention: what would go" if cfg.dry_run else "Retention: what went"
     table = Table(title=title, title_justify="left")
     for column in ("place", "days before", "rows", "bytes", "files", "carried over", "online"):
-        table.add_column(column, justify="left" if column in ("place", "days before") else "right")
+        left = column in ("place", "days before")
+        table.add_column(column, justify="left" if left else "right", no_wrap=column == "place")
     for d in deleted:
         numbers = (d.rows, d.bytes, d.files, d.carried, d.online)
         table.add_row(d.place, str(d.before), *(f"{n:,}" for n in numbers))
@@ -48,12 +47,15 @@ def erase(cfg: DictConfig, output: Path) -> None:
     _write(output / "erasure.json", content)
     table = Table(title=f"Erasure {report.subject_hash[:12]}…", title_justify="left")
     for column in ("place", "rows found", "removed", "files rewritten", "found afterwards"):
-        table.add_column(column, justify="left" if column == "place" else "right")
+        left = column == "place"
+        table.add_column(column, justify="left" if left else "right", no_wrap=left)
     for name, p in report.places.items():
         table.add_row(name, *(f"{n:,}" for n in (p.found, p.removed, p.files, p.left)))
     console.print(table)
     for folder in report.stale:
-        console.print(f"saved training set, no longer as its manifest says: {folder}")
+        console.print(
+            f"saved training set, no longer as its manifest says: {folder}", soft_wrap=True
+        )
     for column, rows in report.mentions.items():
         console.print(f"{column} names the user in {rows} rows, which stay")
     console.print(

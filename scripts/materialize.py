@@ -38,14 +38,20 @@ def raw_tables(cfg: DictConfig) -> dict[str, RawTable]:
 def dates(cfg: DictConfig) -> Dates | None:
     if cfg.first is None and cfg.last is None:
         return None
-    try:
-        first = date.fromisoformat(str(cfg.first)) if cfg.first else date.min
-        last = date.fromisoformat(str(cfg.last)) if cfg.last else date.max
-    except ValueError as error:
-        raise StoreError(f"first={cfg.first} last={cfg.last}: days are YYYY-MM-DD") from error
+    first = _day(cfg, "first", date.min)
+    last = _day(cfg, "last", date.max)
     if first > last:
         raise StoreError(f"first={first} is after last={last}")
     return Dates(first, last)
+
+
+def _day(cfg: DictConfig, key: str, otherwise: date) -> date:
+    if cfg[key] is None:
+        return otherwise
+    try:
+        return date.fromisoformat(str(cfg[key]))
+    except ValueError as error:
+        raise StoreError(f"{key}={cfg[key]}: a day is YYYY-MM-DD, such as 2026-01-31") from error
 
 
 @entrypoint("materialize")

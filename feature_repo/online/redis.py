@@ -50,6 +50,7 @@ redis.call('HSET', KEYS[1], unpack(ARGV, 4))
 if ARGV[3] ~= '0' then redis.call('EXPIRE', KEYS[1], ARGV[3]) end
 return 1
 """
+_TIMEOUT_S = 5  # for one answer; `socket_timeout=…` in the connection string says otherwise
 _SHA = hashlib.sha1(_WRITE.encode()).hexdigest()
 
 Row = tuple[Any, dict[str, Any], datetime, datetime | None]  # key, values, moment, created
@@ -63,6 +64,16 @@ class RedisOnlineStoreConfig(redis.RedisOnlineStoreConfig):
 
 class RedisOnlineStore(FreshReads, RedisForgetting, redis.RedisOnlineStore):
     """One hash a key; for production. `skip_dedup` has no effect: order is always kept."""
+
+    @staticmethod
+    def _parse_connection_string(connection_string: str) -> tuple[list[Any], dict[str, Any]]:
+        """Feast's, with limits where none are given: a stuck Redis must not hold a writer for ever.
+
+        redis-py tries each command again a few times, so that the whole takes a little longer.
+        """
+        nodes, parameters = redis.RedisOnlineStore._parse_connection_string(connection_string)
+        limits = {"socket_timeout": _TIMEOUT_S, "socket_connect_timeout": _TIMEOUT_S}
+        return nodes, {**limits, **parameters}
 
     def online_write_batch(
         self, config: Any, table: Any, data: list[Row], progress: Callable[[int], Any] | None

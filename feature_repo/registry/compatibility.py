@@ -45,7 +45,7 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
     looked_at = {"entity", "features", "sent", "views"}
     for key in sorted((old.keys() | new.keys()) - looked_at):
         if old.get(key) != new.get(key):
-            found.append(Change(f"{key}: {_short(old.get(key))} → {_short(new.get(key))}", False))
+            found.append(Change(f"{key}: {old.get(key)} → {new.get(key)}", False))
     return sorted(found, key=lambda change: not change.breaking)
 
 
@@ -141,7 +141,7 @@ def _features(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
             one, two = before[name].get(part), after[name].get(part)
             if one != two:
                 label = "type" if part == "dtype" else part
-                text = f"feature {name}: {label} {_short(one)} → {_short(two)}"
+                text = f"feature {name}: {label} {one} → {two}"
                 found.append(Change(text, part == "dtype"))
     return found
 
@@ -151,7 +151,7 @@ def _sent(old: Mapping[str, str], new: Mapping[str, str]) -> list[Change]:
         *(Change(f"{n} must be sent with a request", True) for n in new if n not in old),
         *(Change(f"{n} is no longer sent with a request", False) for n in old if n not in new),
         *(
-            Change(f"{n}: description {_short(old[n])} → {_short(new[n])}", False)
+            Change(f"{n}: description {old[n]} → {new[n]}", False)
             for n in new
             if n in old and old[n] != new[n]
         ),
@@ -163,8 +163,3 @@ def _views(old: Sequence[str], new: Sequence[str]) -> list[Change]:
         *(Change(f"view {v} removed", True) for v in old if v not in new),
         *(Change(f"view {v} added", False) for v in new if v not in old),
     ]
-
-
-def _short(value: Any, length: int = 60) -> str:
-    text = str(value)
-    return text if len(text) <= length else text[: length - 1] + "…"

@@ -373,8 +373,17 @@ def test_what_was_computed_is_on_record(tmp_path: Path, warehouse: Path) -> None
 
 
 def test_an_unknown_view_names_those_that_exist(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"no view user_stats.*user_statistics"):
+    with pytest.raises(StoreError, match=r"no view 'user_stats'; nearest: user_statistics"):
         materialization(tmp_path / "features")({}, only=["user_stats"])
+
+
+def test_a_range_without_raw_data_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_events(tmp_path / "warehouse", interactions())
+    later = Dates(date(2027, 1, 1), date(2027, 1, 31))
+    with caplog.at_level("WARNING"):
+        materialization(tmp_path / "features")(tables(tmp_path / "warehouse"), within=later)
+    assert "no day from 2027-01-01 to 2027-01-31 has raw data" in caplog.text
+    assert "there are 2025-12-01 to " in caplog.text
 
 
 def test_a_folder_without_a_store_says_what_to_do(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ COMMANDS = {"list": (), "search": ("text",), "describe": ("view",), "diff": ("vi
         (["search", "it's 7d"], ["command=search", r"text='it\'s 7d'"]),
         (["diff", "a", "1"], ["command=diff", "view=a", "from='1'"]),
         (["list", "--cfg", "job"], ["command=list", "--cfg", "job"]),
+        (["x=1", "describe", "a", "y=2"], ["command=describe", "view=a", "x=1", "y=2"]),
         (["--help"], ["--help"]),
     ],
 )
@@ -99,6 +100,13 @@ def folder(tmp_path: Path) -> Path:
     table = rows.with_columns(pl.col("timestamp").cast(pl.Datetime("us", "UTC"))).to_arrow()
     materialization(made)({"interactions": Frame(table)}, by="ann", why="first")
     return made
+
+
+def test_revisions_are_numbers(folder: Path, cli: Callable[..., Answer]) -> None:
+    for words in (["diff", "from=a", "to=2"], ["restore", "revision=1.5", "why=x"]):
+        answer = cli(words[0], "user_history", *words[1:])
+        assert answer.code == 2, answer.err
+        assert f"error: {words[1]}: revisions are whole numbers" in answer.err
 
 
 def test_what_there_is_can_be_listed_found_and_described(

@@ -26,6 +26,8 @@ from serving.gateway.metrics import GatewayMetrics
 
 log = logging.getLogger(__name__)
 
+OUTCOMES = ("ok", "denied", "refused", "failed")
+
 audit_events = sa.Table(
     "audit_events",
     METADATA,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from serving.gateway.access.audit import audit_events
+from serving.gateway.access.audit import OUTCOMES, audit_events
 
 FILTERS = ("project", "who", "action", "outcome", "subject", "request_id", "keys_hash")
 
@@ -54,6 +54,9 @@ class AuditQuery(NamedTuple):
         if not 1 <= limit <= max_limit:
             accepted = f"a whole number from 1 to {max_limit}"
             raise AuditQueryError("limit", given.get("limit"), accepted)
+        outcome = given.get("outcome")
+        if outcome and outcome not in OUTCOMES:
+            raise AuditQueryError("outcome", outcome, ", ".join(OUTCOMES))
         equal = {name: str(given[name]) for name in FILTERS if given.get(name)}
         return cls(equal, _moment("from", given), _moment("to", given), limit)
 

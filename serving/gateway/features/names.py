@@ -70,6 +70,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> Problem:
     names = sorted(known)
     near = difflib.get_close_matches(name, names, 3, 0.5)
     hint = f"; nearest: {', '.join(near)}" if near else ""
+    if not names:
+        hint = "; the registry has none yet: run scripts/materialize.py, then start again"
     kinds = "feature" if kind.startswith("feature of") else kind.replace(" ", "-")
     return Problem(
         404,

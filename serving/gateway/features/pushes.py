@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Executor
 from pathlib import Path
@@ -86,6 +87,8 @@ class Pushes:
             raise _unavailable("the worker died; what was pushed may be sent again") from error
         except StoreError as error:
             log.warning("push failed: %s", error)
+            if error.exit_code == os.EX_UNAVAILABLE:  # the online store, named as reads name it
+                raise _unavailable(str(error)) from error
             raise _unavailable("the feature store did not take it") from error
         except Exception as error:  # whatever the store's own client raises
             log.exception("push failed")

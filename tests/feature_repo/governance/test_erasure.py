@@ -189,6 +189,8 @@ def test_the_script_reports_and_leaves_no_id(company: Company) -> None:
     assert done.returncode == 0, done.stderr
     report = json.loads((company.root / "run" / "erasure.json").read_text())
     assert report["complete"] is True
+    for place in report["places"]:
+        assert f" {place} " in done.stdout, "places can be told from one another"
     assert "memory for 60 s" in " ".join(done.stdout.split())
     assert traces(company.root) == [], "neither configuration nor report nor log"
     assert USER not in done.stdout + done.stderr

@@ -239,6 +239,8 @@ def test_the_script_prints_and_writes_what_it_did(company: Company) -> None:
     places = {p["place"]: p for p in report["places"]}
     assert places["offline/user_statistics"]["rows"] > 0
     assert "what would go" in done.stdout
+    for place in places:
+        assert f" {place} " in done.stdout, "places can be told from one another"
     assert company.script("retention", "as_of=soon").returncode == 65
     wrong = company.script("command=retain")
     assert wrong.returncode == 65

@@ -247,5 +247,7 @@ def test_questions_and_their_filters(own_features: Path) -> None:
     assert len(rows_of(database, limit=1)) == 1
     found = rows_of(database, who="key:a%b")[0]
     assert len(found["why"]) == 1000
+    with pytest.raises(AuditQueryError, match=r"outcome is 'denid'; accepted: ok, denied, ref"):
+        rows_of(database, outcome="denid")
     with pytest.raises(AuditQueryError, match=r"limit is '10001'; accepted.*1 to 10000"):
         AuditQuery.parse({"limit": "10001"}, 10_000)

@@ -249,6 +249,7 @@ def test_the_script_makes_lists_and_revokes(own_features: Path, tmp_path: Path) 
     assert stored.key.expires_at > datetime.now(UTC) + timedelta(days=89)
     listed = script("list").stdout
     assert "nightly" in listed
+    assert f"{stored.key.id} │ millrace:writer" in listed, "whole, however narrow the screen"
     assert secret not in listed
     assert script("revoke", "name=nightly").returncode == 0
     wrong = script("create", "name=x", "role=wirter")

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from feature_repo import gateway_pushes
 from feature_repo.gateway_pushes import Terms
+from feature_repo.online.outage import OnlineStoreError
 from tests.serving.gateway.conftest import running
 
 Client = httpx.AsyncClient
@@ -202,3 +203,15 @@ async def test_a_store_that_cannot_be_written_is_said_so(
     assert await length_of(gateway, "u5") == 2, "offline comes first: nothing is online either"
     target.unlink()
     assert (await gateway.post(PUSH, json={"rows": [row("u5", length=50)]})).status_code == 200
+
+
+async def test_an_online_store_that_is_away_is_named(
+    gateway: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> Any:
+        raise OnlineStoreError("Redis at shop:6379: refused; push them again when it answers")
+
+    monkeypatch.setattr("serving.gateway.features.pushes.push", away)
+    answer = await gateway.post(PUSH, json={"rows": [row()]})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json()["detail"].startswith("Redis at shop:6379: refused; push them again")
