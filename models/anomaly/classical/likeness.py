@@ -19,7 +19,7 @@ class Likeness(nn.Module):
 
     Args:
         rows: normal events remembered.
-        neighbours: of which the mean is taken.
+        neighbours: of which the mean is taken; with them, all that are as near as the last of them.
         outside: share of normal values, on each side, that counts as out of range.
         seed: which events are remembered.
     """
@@ -53,5 +53,9 @@ class Likeness(nn.Module):
         weight = seen * ((x >= self.low) & (x <= self.high)).to(x.dtype)
         distance = squared(x, self.memory, weight)
         k = min(self.neighbours, len(self.memory))
-        index = torch.topk(distance, k, dim=1, largest=False).indices
-        return self.memory[:, :fields][index].mean(1)
+        last = torch.topk(distance, k, dim=1, largest=False).values[:, -1:]
+        # Among rows of few distinct values many are equally near: which of them a runtime finds
+        # first is its own affair. Distances are exact to about a millionth of the squared norms.
+        slack = 1e-5 * (1.0 + (weight * x * x).sum(1, keepdim=True))
+        near = (distance <= last + slack).to(x.dtype)
+        return near @ self.memory[:, :fields] / near.sum(1, keepdim=True)

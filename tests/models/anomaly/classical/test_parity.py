@@ -124,3 +124,16 @@ def test_a_field_out_of_range_has_no_say_in_what_is_expected() -> None:
     moved[:, 0] += 30
     off = np.abs(likeness(prepared(moved)).numpy()[:, 0] - usual[:, 0])
     assert np.median(off) < NORMAL[:, 0].std()
+
+
+def test_of_equally_near_events_all_count() -> None:
+    """As with counters and states: what is expected must not depend on whose `topk` is asked."""
+    few = RNG.integers(0, 3, size=(800, 5)).astype(np.float32)
+    likeness = Likeness(neighbours=10, outside=0.0)
+    likeness.learn(few)
+    asked = torch.from_numpy(RNG.integers(0, 3, size=(50, 5)).astype(np.float32))
+    found = likeness(Prepared(asked, torch.ones_like(asked), asked[:, :0]))
+    order = torch.from_numpy(RNG.permutation(len(few)))
+    likeness.memory = likeness.memory[order]
+    again = likeness(Prepared(asked, torch.ones_like(asked), asked[:, :0]))
+    torch.testing.assert_close(found, again, atol=1e-5, rtol=0)
