@@ -45,9 +45,12 @@ def raised(steps: Tensor, x: Tensor, expected: Tensor) -> Tensor:
     """[B, F]: the fields that raised the answer, and by how much.
 
     Where none did, the event is as usual as can be; then by how far each is from what is expected.
+    A thousandth of a field's spread is the noise of that, and no distance.
     """
     up = steps.clamp(min=0.0)
-    return torch.where(up.sum(1, keepdim=True) > 0, up, torch.square(x - expected))
+    away = torch.square(x - expected)
+    away = torch.where(away > 1e-6, away, torch.zeros_like(away))
+    return torch.where(up.sum(1, keepdim=True) > 0, up, away)
 
 
 def mean_of_leaves(

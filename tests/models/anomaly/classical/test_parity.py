@@ -24,6 +24,7 @@ from models.anomaly.classical.model import ClassicalModel
 from models.anomaly.classical.nearest_neighbours import NearestNeighbours
 from models.anomaly.classical.one_class_svm import OneClass
 from models.anomaly.classical.supervised import GradientBoosting, RandomForest
+from models.anomaly.classical.trees import raised
 from models.anomaly.preparation import Prepared
 
 RNG = np.random.default_rng(0)
@@ -137,3 +138,9 @@ def test_of_equally_near_events_all_count() -> None:
     likeness.memory = likeness.memory[order]
     again = likeness(Prepared(asked, torch.ones_like(asked), asked[:, :0]))
     torch.testing.assert_close(found, again, atol=1e-5, rtol=0)
+
+
+def test_noise_of_what_is_expected_raises_nothing() -> None:
+    x = torch.tensor([[1.0, 2.0], [1.0, 2.0]])
+    expected = torch.tensor([[1.0, 2.00003], [1.0, 2.5]])
+    assert raised(torch.zeros(2, 2), x, expected).tolist() == [[0.0, 0.0], [0.0, 0.25]]
