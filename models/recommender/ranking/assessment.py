@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from torch import nn
 
-from models.recommender.ranking.datamodule import select
+from models.recommender.ranking.data import select
 from models.recommender.ranking.examples import Examples
 from models.recommender.ranking.metrics import measured
 from models.recommender.ranking.ranker import Ranker

@@ -10,27 +10,19 @@ number of steps; parsing is not shared.
 from __future__ import annotations
 
 import hashlib
-import logging
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
-import pytorch_lightning as lightning
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from models.recommender.interactions import DataError
-from models.recommender.ranking.datamodule import RowBatches
+from models.recommender.ranking.data import PARTS, RankingData
 from models.recommender.ranking.encoding import Encoding
 from models.recommender.ranking.examples import Batch, Examples, concatenated
-from models.recommender.ranking.fields import Fields
 from models.recommender.ranking.rows import require_columns
-from models.recommender.ranking.shape import Shape
-from models.recommender.ranking.vocabularies import encoding_of
-
-log = logging.getLogger(__name__)
 
 
 class BlockReader(Protocol):
@@ -86,15 +78,12 @@ class BlockBatches(IterableDataset[Batch]):
             rest = [block.only(order[whole:])]
 
 
-class StreamedRankingDataModule(lightning.LightningDataModule):
-    """What `RankingDataModule` is, for a reader of blocks.
+class StreamedRankingDataModule(RankingData):
+    """The blocks of a reader: fitted to the first training rows, evaluated on the first others.
 
     Args:
         split: None; the reader knows its parts.
-        batch_size: rows a step, of all processes together.
-
-    Raises:
-        DataError: nothing to learn from or to evaluate on; a field without a column.
+        name, fields, batch_size, seed, path: as `RankingData` has them.
     """
 
     def __init__(
@@ -107,14 +96,8 @@ class StreamedRankingDataModule(lightning.LightningDataModule):
         seed: int = 0,
         path: str | None = None,
     ) -> None:
-        super().__init__()
-        self.name: str = name
+        super().__init__(name, fields, batch_size, seed, path)
         self.reader = reader
-        self.fields = Fields.of(fields)
-        self.batch_size = batch_size
-        self.seed = seed
-        self.path = path
-        self._ready = False
         self._passes = 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -133,93 +116,29 @@ class StreamedRankingDataModule(lightning.LightningDataModule):
         self._passes += 1
         return self._passes - 1
 
-    def prepare(self) -> None:
-        """Fit to the first training rows, and keep some rows to evaluate on."""
-        if self._ready:
-            return
-        started = time.perf_counter()
-        heads = {
-            part: _head(self.reader, part, most)
-            for part, most in (
-                ("train", self.reader.fit_rows),
-                ("validation", self.reader.evaluation_rows),
-                ("test", self.reader.evaluation_rows),
-            )
-        }
-        for part, head in heads.items():
-            if head["label"].n_unique() < 2:
-                raise DataError(
-                    f"{self.name}: the {part} part has {len(head)} rows, "
-                    f"{int(head['label'].sum() or 0)} of them positive; each part needs rows of "
-                    "both kinds"
-                )
+    def read_parts(self) -> dict[str, pl.DataFrame]:
+        """The first rows of each part."""
+        most = dict.fromkeys(PARTS, self.reader.evaluation_rows) | {"train": self.reader.fit_rows}
+        heads = {part: _head(self.reader, part, most[part]) for part in PARTS}
         require_columns(self.name, heads["train"], self.fields)
-        self.encoding = encoding_of(self.fields, heads["train"])
-        self.train, self.validation, self.test = (
-            Examples.of(self.encoding, head) for head in heads.values()
-        )
-        self._test_rows = heads["test"].head(10_000)
-        self.shape = Shape.of(self.encoding, self.train.dense.numpy(), self.train.label.numpy())
-        self._ready = True
-        log.info(
-            "%s: fitted to %d rows; validate %d, test %d; %d fields, %d table rows (%.1f s)",
-            self.name,
-            *(len(part) for part in (self.train, self.validation, self.test)),
-            len(self.fields.all),
-            sum(t.rows for t in self.shape.tables),
-            time.perf_counter() - started,
-        )
-
-    def model_arguments(self) -> dict[str, Any]:
-        """What a model can know only from the data."""
-        return {"shape": self.shape}
-
-    def samples(self, n: int) -> pl.DataFrame:
-        """At most `n` raw test rows: `label` and each field."""
-        names = ["label", *(f.name for f in self.fields.all)]
-        return self._test_rows.select(names).head(n)
-
-    def trained_on(self) -> tuple[str | None, dict[str, Any]]:
-        """No feature store."""
-        return None, {}
+        return heads
 
     def describe(self) -> dict[str, Any]:
-        """The `data` part of `metrics.json`; the hash is of the evaluated labels."""
+        """The hash is of the evaluated labels."""
         labels = self.test.label.numpy().astype(np.int8).tobytes()
-        return {
-            "name": self.name,
-            "train_rows": "streamed",
-            "test_rows": len(self.test),
-            "test_positives": int(self.test.label.sum()),
-            "fields": [f.name for f in self.fields.all],
-            "sha256": hashlib.sha256(labels).hexdigest(),
-        }
-
-    def setup(self, stage: str) -> None:
-        self.prepare()
+        digest = hashlib.sha256(labels).hexdigest()
+        return super().describe() | {"train_rows": "streamed", "sha256": digest}
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        rank, world = self._place()
         batches = BlockBatches(
             self.reader,
             self.encoding,
             self.batch_size,
             self.seed,
-            rank=rank,
-            world=world,
+            *self.place(),
             epoch=self._begin_pass,
         )
         return DataLoader(batches, batch_size=None)
-
-    def val_dataloader(self) -> DataLoader[Batch]:
-        rank, world = self._place()
-        size = max(self.batch_size, 8192)
-        batches = RowBatches(self.validation, size, None, rank=rank, world=world)
-        return DataLoader(batches, batch_size=None)
-
-    def _place(self) -> tuple[int, int]:
-        trainer = self.trainer
-        return (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
 
 
 def _head(reader: BlockReader, part: str, most: int) -> pl.DataFrame:
