@@ -14,6 +14,7 @@ import torch
 
 from models import artifact
 from models.artifact import Artifact
+from models.recommender.batch import BatchRecommender
 from models.recommender.interactions import DataError
 from models.recommender.retrieval.user_inputs import UserInputs
 from models.report import Report
@@ -199,6 +200,23 @@ def test_a_run_whose_users_changed_their_attributes_says_so(
     moved = {"datamodule": {"users": {"path": str(tmp_path / "users.csv")}}}
     with pytest.raises(DataError, match="users have other attribute values now than when"):
         Run.open(folder / "run", overrides=moved)
+
+
+def test_lists_made_beforehand_are_those_that_are_served(trained: Artifact, tmp_path: Path) -> None:
+    asked = pl.DataFrame(
+        {
+            "user_id": ["a", "b", "c"], "item_ids": [["all1"], ["all2", "gone"], ["all1"]],
+            "hand": ["left", "right", None], "tags": [["t0", "x"], ["t1"], None],
+        }
+    )  # fmt: skip
+    recommender = BatchRecommender(k=5, rows=10, batch=2, threads=1)
+    recommender.recommend(asked, trained.path, tmp_path / "users.parquet")
+    for row in pl.read_parquet(tmp_path / "users.parquet").join(asked, "user_id").to_dicts():
+        known = {"hand": row["hand"], "tags": row["tags"]}
+        history = row["item_ids_right"]
+        (answer,) = serve(trained, {"history": history, "user": known, "k": 5})
+        assert row["item_ids"] == answer["items"]
+        assert row["scores"] == pytest.approx(answer["scores"], abs=1e-4)
 
 
 def test_inputs_of_nothing_known_are_the_graph_s_own(trained: Artifact) -> None:
