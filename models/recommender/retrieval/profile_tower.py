@@ -33,7 +33,7 @@ class ProfileTower(nn.Module):
         dim: int,
         hidden: int,
         dropout: float = 0.0,
-        left_out: float = 0.2,
+        left_out: float = 0.5,
         init_std: float = 0.02,
     ) -> None:
         super().__init__()
