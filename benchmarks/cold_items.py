@@ -127,11 +127,10 @@ def measure(cfg: DictConfig, run: Run) -> Iterator[tuple[str, dict[str, float]]]
         "two towers": model.score,
     }
     for name, scorer in rows.items():
-        how = {"max_length": data.max_length, "with_users": False}
-        if scorer == model.score:
-            how["with_users"] = model.knows_users
-        everything = evaluate(scorer, task, **how)
-        cold = evaluate(among(scorer, test), task, **how)
+        whose = name == "two towers" and model.knows_users
+        length = data.max_length
+        everything = evaluate(scorer, task, max_length=length, with_users=whose)
+        cold = evaluate(among(scorer, test), task, max_length=length, with_users=whose)
         yield name, everything | {f"cold_{k}": v for k, v in cold.items()}
 
 

@@ -58,7 +58,7 @@ class Profiles:
             min_count: trained users that must share a value, or it counts as any other.
 
         Raises:
-            DataError: a text, a feature of no column, or no column at all.
+            DataError: a text, a feature of no column, a column of two kinds, or none at all.
             FieldError: a column's name that cannot be an input's, or a value that is no category.
         """
         if columns.texts:
@@ -72,6 +72,9 @@ class Profiles:
                 f"features names the column {strange[0]!r}, which is neither among categories "
                 f"{list(columns.categories)} nor numbers {list(columns.numbers)}"
             )
+        twice = sorted(set(columns.categories) & set(columns.numbers))
+        if twice:
+            raise DataError(f"column {twice[0]!r} is among categories and numbers; name it in one")
         made, raw = [], {}
         for name in columns.categories:
             raw[name] = _categories(frame[name], columns.separator)

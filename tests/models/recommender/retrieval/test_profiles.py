@@ -64,6 +64,7 @@ def test_several_values_are_a_bag(tmp_path: Path) -> None:
         ({"features": {"city": "v:city"}}, "names the column 'city', which is neither among"),
         ({"categories": [], "numbers": []}, "users have no attributes to read"),
         ({"categories": ["shoe"]}, "has no column 'shoe'"),
+        ({"numbers": ["job"]}, "column 'job' is among categories and numbers; name it in one"),
     ],
 )
 def test_settings_that_cannot_be_are_named(
