@@ -1,4 +1,4 @@
-"""The request-time features as Feast's on-demand view."""
+"""The request-time features as Feast's on-demand views."""
 
 from __future__ import annotations
 
@@ -6,37 +6,39 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from feature_repo import requests
+from feature_repo.requests import REQUEST_VIEWS, RequestView
 from feature_repo.store import feast
 
 _types: Any = __import__("feast.types", fromlist=["Float64"])
 
-DESCRIPTION = "What a price and an item's trend mean to this user, at the request."
 OWNER = "millrace"
 
 
-def on_demand_view(views: Mapping[str, Any]) -> Any | None:
-    """Feast's view of `requests.purchase_context`; None unless the views it reads are all there."""
-    if not all(name in views for name in requests.INPUTS):
-        return None
+def on_demand_views(views: Mapping[str, Any]) -> list[Any]:
+    """Feast's views of `requests.py`, those whose stored views are all there."""
+    return [
+        _on_demand(view, views)
+        for view in REQUEST_VIEWS.values()
+        if all(name in views for name in view.inputs)
+    ]
+
+
+def _on_demand(view: RequestView, views: Mapping[str, Any]) -> Any:
     module = feast()
     from feast.transformation.python_transformation import PythonTransformation
 
-    function: Any = requests.purchase_context
-    sent = module.RequestSource(
-        name=f"{requests.NAME}_request",
-        schema=[module.Field(name=n, dtype=_types.Float64) for n in requests.SENT],
-    )
+    sources = [views[name][list(features)] for name, features in view.inputs.items()]
+    if view.sent:
+        sent = [module.Field(name=n, dtype=_types.Float64) for n in view.sent]
+        sources.append(module.RequestSource(name=f"{view.name}_request", schema=sent))
+    function: Any = view.function
     return module.OnDemandFeatureView(
-        name=requests.NAME,
-        sources=[*(views[v][list(names)] for v, names in requests.INPUTS.items()), sent],
-        schema=[
-            # Feast compares these with what it infers by a trial run, which has no descriptions.
-            module.Field(name=n, dtype=_types.Float64)
-            for n in requests.OUTPUTS
-        ],
+        name=view.name,
+        sources=sources,
+        # Feast compares these with what it infers by a trial run, which has no descriptions.
+        schema=[module.Field(name=n, dtype=_types.Float64) for n in view.outputs],
         mode="python",
         feature_transformation=PythonTransformation(function, inspect.getsource(function)),
-        description=DESCRIPTION,
+        description=view.description,
         owner=OWNER,
     )

@@ -14,5 +14,15 @@ SERVICES = {
         "item_review_sentiment",
         "purchase_context",
     ),
+    "ranking_v2": (
+        "user_history",
+        "user_statistics",
+        "user_categories",
+        "item_statistics",
+        "item_content",
+        "item_review_sentiment",
+        "purchase_context",
+        "category_context",
+    ),
     "anomaly_v1": ("telemetry_windows",),
 }

@@ -178,6 +178,35 @@ class WarehouseInteractions:
         return interactions(self.events.read(engine, dates), self.names)
 
 
+@dataclass(frozen=True)
+class WarehouseCategoryViews:
+    """Views among the warehouse's events, each with its item's category in the catalog.
+
+    An item's category is the catalog's when a day is computed; a day is not computed again because
+    the catalog has changed. Items that the catalog lacks, or has no category of, do not count.
+    """
+
+    events: WarehouseTable
+    items: WarehouseTable
+
+    def partitions(self) -> dict[date, Partition]:
+        return self.events.partitions()
+
+    def fingerprint(self) -> str:
+        return self.events.fingerprint()
+
+    def read(self, engine: Engine, dates: Dates | None) -> Table:
+        """user_id, category, timestamp."""
+        views = self.events.read(engine, dates).filter(
+            ibis._.event == "Product Viewed", ibis._.user_id.notnull(), ibis._.item_id.notnull()
+        )
+        items = self.items.read(engine, None)
+        # An item listed twice must not count a view twice.
+        category = items.group_by(of_item=items.item_id).agg(category=items.category.max())
+        joined = views.join(category, views.item_id == category.of_item)
+        return joined.filter(joined.category.notnull()).select("user_id", "category", "timestamp")
+
+
 class Frame:
     """Interactions in memory, from any reader; their order breaks ties of one moment.
 

@@ -12,6 +12,7 @@ from feature_repo.transformations.item_content import item_content
 from feature_repo.transformations.item_review_sentiment import item_review_sentiment
 from feature_repo.transformations.item_statistics import item_statistics
 from feature_repo.transformations.telemetry_windows import telemetry_windows
+from feature_repo.transformations.user_categories import user_categories
 from feature_repo.transformations.user_counters import user_counters
 from feature_repo.transformations.user_history import user_history
 from feature_repo.transformations.user_profile import user_profile
@@ -105,6 +106,19 @@ USER_PROFILE = View(
     description="What users have said of themselves.",
     partitioned=False,
     freshness=timedelta(days=3650),  # nobody has to say it again
+)
+USER_CATEGORIES = View(
+    name="user_categories",
+    entity=user,
+    features=(
+        Feature("categories", Array(String), "categories viewed, the most viewed first"),
+        Feature("category_views", Array(Int64), "how often each of them was viewed"),
+    ),
+    transformation=user_categories,
+    sources=("category_views",),
+    description="Which categories a user viewed in the 30 days up to the last view.",
+    lookback=30,
+    retention=timedelta(days=730),
 )
 ITEM_STATISTICS = View(
     name="item_statistics",
@@ -229,6 +243,7 @@ VIEWS: tuple[View, ...] = (
     USER_STATISTICS,
     USER_COUNTERS,
     USER_PROFILE,
+    USER_CATEGORIES,
     USER_RECOMMENDATIONS,
     ITEM_STATISTICS,
     ITEM_CONTENT,

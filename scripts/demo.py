@@ -1,7 +1,8 @@
 """The whole loop on the simulated marketplace: `make demo`.
 
-Simulate → read reviews → materialize → train → export → serve → ask. Each step is the script that a
-user would call; this one only says what happens, how long it takes and what came out.
+Simulate → read reviews → materialize → train a recommender and a ranker → serve → ask. Each step is
+the script that a user would call; this one only says what happens, how long it takes and what came
+out.
 """
 
 import json
@@ -58,11 +59,13 @@ def ask(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     return content
 
 
-def show(url: str, titles: dict[str, str], body: dict[str, Any] | None = None) -> None:
-    """One real answer, with titles beside ids, and why each item is in it."""
+def show(url: str, titles: dict[str, str], body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """One real answer, with titles beside ids, who made it, and why each item is in it."""
     answer = ask(url, body)
     verb = "GET" if body is None else "POST"
     came = f"  →  {answer['source']}" if "source" in answer else ""
+    if answer.get("ranker"):
+        came += f", ranked by {answer['ranker']['model']}"
     table = Table(title=f"{verb} {url.split('/', 3)[3]}{came}", title_justify="left")
     table.add_column("item")
     table.add_column("title")
@@ -77,6 +80,7 @@ def show(url: str, titles: dict[str, str], body: dict[str, Any] | None = None) -
         console.print(f"reason: {answer['reason']}")
     for skipped in answer["skipped"]:
         console.print(f"without {skipped['stage']}: {skipped['reason']}")
+    return answer
 
 
 def show_sentiment(url: str, texts: list[str]) -> None:
@@ -124,19 +128,30 @@ def main(cfg: DictConfig) -> None:
     )  # fmt: skip
     report = json.loads((trained / "metrics.json").read_text())
     cfg.models.recommender.artifact = report["artifact"]
-    for other in ("anomaly", "retrieval", "ranker"):  # of earlier runs
+    rows = output / "impressions" / "rows"
+    step(
+        cfg, 6, "What was shown, with features as of each showing", "impressions",
+        f"output={rows}", "why=demo",
+    )  # fmt: skip
+    ranking = step(
+        cfg, 7, "A ranker learns from it who takes what", "train",
+        f"experiment={cfg.ranking}", f"data.path={rows}", folder="train_ranker",
+    )  # fmt: skip
+    ranked = json.loads((ranking / "metrics.json").read_text())
+    cfg.models.ranker.artifact = ranked["artifact"]
+    for other in ("anomaly", "retrieval"):  # of earlier runs
         cfg.models[other].serve = False
 
-    console.rule("[bold]6. TorchServe and the gateway start")
+    console.rule("[bold]8. TorchServe and the gateway start")
     serving_started = time.perf_counter()
     with Supervisor(services(cfg), cfg.startup_timeout_s, cfg.backoff_s):
         console.print(f"[green]ready in {time.perf_counter() - serving_started:.1f} s[/green]")
-        console.rule("[bold]7. Real answers")
+        console.rule("[bold]9. Real answers")
         url = f"http://{cfg.gateway.host}:{cfg.gateway.port}"
         items = pl.read_parquet(Path(cfg.paths.warehouse) / "items" / "*.parquet")
         titles = dict(items.select("item_id", "title").iter_rows())
-        for user in ("u0000001", "u0000042", "somebody-new"):
-            show(f"{url}/recommend?user_id={user}&n=5", titles)
+        users = ("u0000001", "u0000042", "somebody-new")
+        answers = [show(f"{url}/recommend?user_id={user}&n=5", titles) for user in users]
         first = ask(f"{url}/recommend?user_id=u0000001&n=1")["items"][0]["item_id"]
         show(f"{url}/v1/recommend/basket", titles, {"items": [first], "n": 3})
         show(f"{url}/v1/trending?n=3", titles)
@@ -144,13 +159,20 @@ def main(cfg: DictConfig) -> None:
     seconds = time.perf_counter() - started
     best = max(report["floors"].items(), key=lambda floor: floor[1]["ndcg@10"])
     model = report["model"]
-    summary = {"seconds": round(seconds, 1), "model": model, "floors": report["floors"]}
+    summary = {
+        "seconds": round(seconds, 1),
+        "model": model,
+        "floors": report["floors"],
+        "ranker": {"model": ranked["model"], "floors": ranked["floors"]},
+        "answers": answers,
+    }
     (output / "metrics.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     OmegaConf.save(cfg, output / "config.yaml", resolve=True)
     console.rule(f"[bold green]The loop ran in {seconds / 60:.1f} minutes")
     console.print(
         f"NDCG@10 {model['ndcg@10']:.3f}, the best floor ({best[0]}) {best[1]['ndcg@10']:.3f}. "
-        f"Everything lies in {short(output)}; `make serve` serves this model again.",
+        f"The ranker's AUC {ranked['model']['auroc']:.3f}. "
+        f"Everything lies in {short(output)}; `make serve` serves these models again.",
         soft_wrap=True,
     )
 

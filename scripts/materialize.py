@@ -13,7 +13,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from feature_repo.dates import Dates
-from feature_repo.sources import Frame, RawTable, WarehouseInteractions, warehouse_tables
+from feature_repo.sources import (
+    Frame,
+    RawTable,
+    WarehouseCategoryViews,
+    WarehouseInteractions,
+    warehouse_tables,
+)
 from feature_repo.store import StoreError
 from scripts.entrypoint import entrypoint
 
@@ -32,6 +38,8 @@ def raw_tables(cfg: DictConfig) -> dict[str, RawTable]:
         )
     touched = WarehouseInteractions(tables["events"], list(cfg.data.reader.events))
     found: dict[str, RawTable] = {n: t for n, t in tables.items() if t.exists()}
+    if "items" in found:
+        found["category_views"] = WarehouseCategoryViews(tables["events"], tables["items"])
     return {"interactions": touched, **found}
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from feature_repo.requests import RequestView
 from feature_repo.store import feast
 from feature_repo.view import Feature, View
 
@@ -101,24 +102,23 @@ def of_view(view: View) -> Definition:
     return Definition(VIEW, view.name, view.full_name, view.version, content, view.code())
 
 
-def of_on_demand(requests: Any, description: str, owner: str) -> Definition:
-    """What a module of request-time features, such as feature_repo/requests.py, says."""
-    function = getattr(requests, requests.NAME)
-    code = inspect.getsource(function)
+def of_on_demand(view: RequestView, owner: str) -> Definition:
+    """What feature_repo/requests.py says of a request-time view."""
+    code = inspect.getsource(view.function)
     content = {
-        "description": description,
+        "description": view.description,
         "owner": owner,
-        "inputs": {view: list(names) for view, names in requests.INPUTS.items()},
-        "sent": dict(requests.SENT),
+        "inputs": {name: list(names) for name, names in view.inputs.items()},
+        "sent": dict(view.sent),
         "features": [
             {"name": name, "dtype": "Float64", "description": text, "nullable": True}
-            for name, text in requests.OUTPUTS.items()
+            for name, text in view.outputs.items()
         ],
-        "transformation": requests.NAME,
-        "code_path": requests.__name__.replace(".", "/") + ".py",
+        "transformation": view.name,
+        "code_path": "feature_repo/requests.py",
         "code_hash": hashlib.sha256(code.encode()).hexdigest()[:16],
     }
-    return Definition(ON_DEMAND, requests.NAME, requests.NAME, 1, content, code)
+    return Definition(ON_DEMAND, view.name, view.name, 1, content, code)
 
 
 def of_service(name: str, views: Sequence[str]) -> Definition:

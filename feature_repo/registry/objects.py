@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from feature_repo.entities import ENTITIES
-from feature_repo.on_demand import on_demand_view
+from feature_repo.on_demand import on_demand_views
 from feature_repo.registry.definition import ON_DEMAND, SERVICE, VIEW, Definition, as_view
 from feature_repo.store import feast
 from feature_repo.view import View
@@ -20,16 +20,14 @@ DIGEST = "definition"  # the tag
 
 
 def build(folder: Path, definitions: Sequence[Definition]) -> list[Any]:
-    """Everything for Feast's `apply`: entities, views, the on-demand view, services.
+    """Everything for Feast's `apply`: entities, views, on-demand views, services.
 
     A service is left out while one of its views is missing.
     """
     views = {d.full_name: as_view(d) for d in definitions if d.kind == VIEW}
     made: dict[str, Any] = {n: v.as_feast(folder) for n, v in views.items()}
-    if any(d.kind == ON_DEMAND for d in definitions):
-        on_demand = on_demand_view(made)
-        if on_demand is not None:
-            made[on_demand.name] = on_demand
+    asked = {d.full_name for d in definitions if d.kind == ON_DEMAND}
+    made |= {view.name: view for view in on_demand_views(made) if view.name in asked}
     services = {
         d.full_name: feast().FeatureService(
             name=d.full_name, features=[made[v] for v in d.content["views"]]

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from feature_repo import requests
+from feature_repo.requests import REQUEST_VIEWS
 from feature_repo.store import StoreError
 from serving.features.catalog import ViewInfo
 from serving.features.vectors import NULL_VALUE, PRESENT, Column
@@ -60,16 +60,16 @@ def find(view: ViewInfo) -> OnDemand:
     Raises:
         StoreError: no such function here, or another one than the registered.
     """
-    if view.name != requests.NAME:
+    own = REQUEST_VIEWS.get(view.name)
+    if own is None:
         raise StoreError(
             f"on-demand view {view.name!r} cannot be computed here: its function is not in "
             "feature_repo/requests.py"
         )
-    function = requests.purchase_context
-    if (view.code or "").strip() != inspect.getsource(function).strip():
+    if (view.code or "").strip() != inspect.getsource(own.function).strip():
         raise StoreError(
             f"on-demand view {view.name!r} was registered with another version of its function; "
             "run `python scripts/materialize.py`"
         )
-    inputs = tuple(f"{v}:{f}" for v, features in requests.INPUTS.items() for f in features)
-    return OnDemand(view.name, inputs, tuple(requests.SENT), function)
+    inputs = tuple(f"{v}:{f}" for v, features in own.inputs.items() for f in features)
+    return OnDemand(view.name, inputs, tuple(own.sent), own.function)

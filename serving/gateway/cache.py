@@ -15,7 +15,7 @@ from serving.gateway.recommendations.slate import Slate
 
 log = logging.getLogger(__name__)
 
-_PREFIX = "millrace:slate:"  # another layout of what is kept gets another one
+_PREFIX = "millrace:slate:2:"  # another layout of what is kept gets another one
 
 
 class Cache(Protocol):

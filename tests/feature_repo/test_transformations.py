@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -17,11 +18,17 @@ from feature_repo.dates import Dates
 from feature_repo.engines import Engine
 from feature_repo.engines.duckdb import DuckDBEngine
 from feature_repo.engines.spark import SparkEngine
-from feature_repo.sources import WarehouseInteractions, warehouse_tables
+from feature_repo.sources import (
+    WarehouseCategoryViews,
+    WarehouseInteractions,
+    WarehouseTable,
+    warehouse_tables,
+)
 from feature_repo.transformations.item_content import item_content
 from feature_repo.transformations.item_review_sentiment import item_review_sentiment
 from feature_repo.transformations.item_statistics import item_statistics
 from feature_repo.transformations.telemetry_windows import telemetry_windows
+from feature_repo.transformations.user_categories import user_categories
 from feature_repo.transformations.user_counters import user_counters
 from feature_repo.transformations.user_history import user_history
 from feature_repo.transformations.user_profile import user_profile
@@ -266,6 +273,40 @@ def test_user_counters(
         assert row["event_timestamp"] == max(r["timestamp"] for r in mine)
         spent = sum(r["price"] * r["quantity"] for r in mine if r["event"] == "Order Completed")
         assert row["spend"] == pytest.approx(spent)
+
+
+def test_user_categories(
+    engine: Engine, warehouse: Path, raw: dict[str, list[Row]], tmp_path: Path
+) -> None:
+    """Counts of the 30 days up to each row's moment, from any stretch of days."""
+    catalog = {"lamp": "light", "tent": "camping", "rope": "camping"}
+    frame = pl.DataFrame([{"item_id": i, "category": c} for i, c in catalog.items()])
+    (tmp_path / "items").mkdir()
+    frame.write_parquet(tmp_path / "items" / "part-0.parquet")
+    views = WarehouseCategoryViews(
+        warehouse_tables(warehouse)["events"], WarehouseTable(tmp_path / "items")
+    )
+    order = ("user_id", "day")
+    table = user_categories(views.read(engine, EVERY), EVERY)
+    found = computed(engine, table, tmp_path / "a", *order)
+    mine = [r for r in unique(raw["events"]) if r["event"] == "Product Viewed" and r["user_id"]]
+    mine = [r for r in mine if r["item_id"] in catalog]
+    days = {(r["user_id"], r["timestamp"].date()) for r in mine}
+    assert [(r["user_id"], r["day"]) for r in found] == sorted(days)
+    for row in found:
+        since = row["day"] - timedelta(days=29)
+        counts = Counter(
+            catalog[r["item_id"]]
+            for r in mine
+            if r["user_id"] == row["user_id"] and since <= r["timestamp"].date() <= row["day"]
+        )
+        best = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+        assert list(zip(row["categories"], row["category_views"], strict=True)) == best
+    some = Dates(FIRST + timedelta(days=8), FIRST + timedelta(days=32))
+    part = user_categories(views.read(engine, some.widened(30)), some)
+    assert computed(engine, part, tmp_path / "b", *order) == [
+        r for r in found if some.first <= r["day"] <= some.last
+    ]
 
 
 @pytest.mark.parametrize("collapse", [True, False])

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import polars as pl
+import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from feature_repo.registry.contract import require_same
+from feature_repo.requests import REQUEST_VIEWS
 from feature_repo.services import SERVICES
 from models.recommender.ranking.fields import Fields
 from models.recommender.ranking.readers.snapshot import SnapshotReader
@@ -27,7 +29,7 @@ def test_impressions_have_features_as_of_each_showing(tmp_path: Path) -> None:
     sizes = ["size=tiny", "size.days=4", "size.users=100", "size.sources=1"]
     instantiate(settings("simulate", tmp_path, *sizes).simulation).run(lambda *_: None)
     cfg = settings("materialize", tmp_path)
-    views = {*SERVICES["ranking_v1"]} - {"purchase_context"}  # which is of the request
+    views = {*SERVICES["ranking_v2"]} - {*REQUEST_VIEWS}
     instantiate(cfg.features)(raw_tables(cfg), only=sorted(views))
     collect(settings("impressions", tmp_path, f"output={tmp_path / 'spring'}"))
 
@@ -39,12 +41,26 @@ def test_impressions_have_features_as_of_each_showing(tmp_path: Path) -> None:
     later = rows.filter(pl.col("shown_at").dt.date() == rows["shown_at"].dt.date().max())
     assert later["views_30d"].null_count() < 0.5 * len(later)
     assert later["price_to_usual"].null_count() < len(later)
+    # As the events themselves say, of days before the showing's.
+    events = pl.read_parquet(tmp_path / "data" / "warehouse" / "events" / "**" / "*.parquet")
+    items = pl.read_parquet(tmp_path / "data" / "warehouse" / "items" / "*.parquet")
+    viewed = events.filter(pl.col("event") == "Product Viewed").join(
+        items.select("item_id", "category"), on="item_id"
+    )
+    assert later["category_share"].null_count() < 0.5 * len(later)
+    for row in later.sample(30, seed=0).iter_rows(named=True):
+        mine = viewed.filter(
+            pl.col("user_id") == row["user_id"],
+            pl.col("timestamp").dt.date() < row["shown_at"].date(),
+        )
+        share = (mine["category"] == row["category"]).mean()
+        assert row["category_share"] == pytest.approx(share, nan_ok=True)
 
     made = SnapshotReader(tmp_path / "spring", time="shown_at").read()
-    assert made.service == "ranking_v1"
+    assert made.service == "ranking_v2"
     train = settings("train", tmp_path, "experiment=recommender/dlrm", "data.path=x")
     made.require(Fields.of(train.data.fields))
     assert made.features["user_statistics"]["features"]["views_7d"] == "Int64"
     assert made.features["item_content"]["key"] == "item_id"
     store = tmp_path / "data" / "features"
-    assert require_same("ranker", made.features, store, "ranking_v1") == []
+    assert require_same("ranker", made.features, store, "ranking_v2") == []

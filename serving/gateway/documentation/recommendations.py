@@ -36,6 +36,7 @@ _ANSWER = {
     "source": "model",
     "reason": None,
     "skipped": [],
+    "ranker": {"model": "ranker", "version": "20260301-121500-480"},
     **_ABOUT,
 }
 _LISTED = {"items": [{"item_id": "i00017", "score": 0.41}], "skipped": [], **_ABOUT}
@@ -78,7 +79,7 @@ _COMMON = {
 SCHEMAS: dict[str, Any] = {
     "Answer": {
         "type": "object",
-        "required": ["items", "source", "skipped", "model", "version", "request_id"],
+        "required": ["items", "source", "skipped", "ranker", "model", "version", "request_id"],
         "properties": {
             "user_id": {"type": ["string", "null"]},
             "items": {
@@ -132,6 +133,11 @@ SCHEMAS: dict[str, Any] = {
                     "failed",
                     "all_filtered",
                 ],
+            },
+            "ranker": {
+                "type": ["object", "null"],
+                "description": "the ranking model that put the list in order; null: the blend did",
+                "properties": {"model": {"type": "string"}, "version": {"type": "string"}},
             },
             **_COMMON,
         },

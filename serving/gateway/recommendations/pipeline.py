@@ -100,6 +100,7 @@ class Pipeline:
         if proposed and not pool.items:
             reason = "all_filtered"
         scores = await stages.run("ranker", lambda: self.ranker.rank(pool, ask), None)
+        ranked_by = self.ranker.model if scores else None
         if scores is not None and scores is not pool.scores:
             pool = pool.scored(scores)
         order = await stages.run(
@@ -107,7 +108,8 @@ class Pipeline:
         )
         best = pool.take([p for p in order if p < len(pool.items)][:k])
         sources = [list(s) for s in best.sources]
-        return Slate(version, best.items, best.scores, sources, kind, reason, list(stages.skipped))
+        skipped: list[tuple[str, str]] = list(stages.skipped)
+        return Slate(version, best.items, best.scores, sources, kind, reason, skipped, ranked_by)
 
     async def finish(self, slate: Slate, ask: Ask, stages: Stages) -> Shown:
         """Of a slate, what is shown this time, and why."""

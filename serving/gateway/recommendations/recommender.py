@@ -26,6 +26,7 @@ class Answer(NamedTuple):
     """What a user gets: a list, and where it comes from.
 
     `source` is model, cache, or another source's kind; `reason` says why it is not the model's.
+    `ranker` is the name and version of the ranking model that put it in order, or None.
     """
 
     shown: Shown
@@ -33,6 +34,7 @@ class Answer(NamedTuple):
     reason: str | None
     skipped: list[Skipped]
     served: Served | None  # None: no features were read
+    ranker: list[str] | None
 
 
 class _Read(NamedTuple):
@@ -174,7 +176,7 @@ class Recommender:
         if reason is not None:
             self.metrics.fallbacks.labels(reason).inc()
         skipped = list(dict.fromkeys(Skipped(*s) for s in [*slate.skipped, *stages.skipped]))
-        return Answer(shown, slate.kind, reason, skipped, ask.served)
+        return Answer(shown, slate.kind, reason, skipped, ask.served, slate.ranker)
 
     async def _read_batch(self, users: list[str]) -> Sequence[Served | None]:
         started = time.perf_counter()

@@ -179,6 +179,7 @@ class RecommendationRoutes:
             "source": answer.source,
             "reason": answer.reason,
             "skipped": _skips(answer.skipped),
+            "ranker": _model(answer.ranker),
             **self._about(request_id),
         }
 
@@ -204,6 +205,10 @@ class RecommendationRoutes:
 
 def _skips(skipped: Sequence[Skipped]) -> list[dict[str, str]]:
     return [{"stage": s.stage, "reason": s.reason} for s in skipped]
+
+
+def _model(named: Sequence[str] | None) -> dict[str, str] | None:
+    return None if named is None else {"model": named[0], "version": named[1]}
 
 
 def _busy(error: OverloadedError) -> Problem:

@@ -15,6 +15,7 @@ class Slate(NamedTuple):
         kind: what the answer's `source` says.
         reason: why it is not the model's, or None.
         skipped: (stage, reason) of what they were made without; such a slate is not kept.
+        ranker: name and version of the model that put them in order; None: the blend.
     """
 
     version: str
@@ -24,6 +25,7 @@ class Slate(NamedTuple):
     kind: str
     reason: str | None
     skipped: list[tuple[str, str]]
+    ranker: list[str] | None = None
 
     def pool(self) -> Pool:
         return Pool(self.items, self.scores, [tuple(s) for s in self.sources], {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,19 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from feature_repo import requests
-from feature_repo.sources import warehouse_tables
+from feature_repo.requests import REQUEST_VIEWS
+from feature_repo.sources import RawTable, WarehouseCategoryViews, warehouse_tables
 from feature_repo.store import StoreError, open_store
-from serving.features import on_demand
 from serving.features.errors import KeyColumnError
 from tests.feature_repo.stores import materialization
 from tests.serving.features.stores import client_of
 
 START = datetime(2025, 12, 1, tzinfo=UTC)
-NAMES = ["purchase_context:price_to_usual", "purchase_context:item_momentum"]
+NAMES = [
+    "purchase_context:price_to_usual",
+    "purchase_context:item_momentum",
+    "category_context:category_share",
+]
 EVENTS = ("Product Viewed", "Product Viewed", "Product Added", "Order Completed")
 
 
@@ -48,8 +52,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = root / "warehouse" / "events" / f"date={day}" / "part-0.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_parquet(path)
-    tables = {"events": warehouse_tables(root / "warehouse")["events"]}
-    materialization(root / "features")(tables, only=["user_statistics", "item_statistics"])
+    (root / "warehouse" / "items").mkdir()
+    pl.DataFrame(
+        {
+            "item_id": [f"i{n}" for n in range(7)],  # of i7 the catalog knows nothing
+            "title": "thing", "description": "", "brand": "b", "price": 1.0,
+            "category": [f"c{n % 3}" for n in range(7)],
+            "created_at": START - timedelta(days=1),
+        },
+        schema_overrides={"created_at": pl.Datetime("us", "UTC")},
+    ).write_parquet(root / "warehouse" / "items" / "part-0.parquet")  # fmt: skip
+    found = warehouse_tables(root / "warehouse")
+    tables: dict[str, RawTable] = {
+        "events": found["events"],
+        "items": found["items"],
+        "category_views": WarehouseCategoryViews(found["events"], found["items"]),
+    }
+    views = ["user_statistics", "item_statistics", "user_categories", "item_content"]
+    materialization(root / "features")(tables, only=views)
     return root / "features"
 
 
@@ -69,6 +89,7 @@ async def test_the_clients_answer_is_the_training_sets(folder: Path) -> None:
     client = client_of(folder)
     await client.open()
     assert client.views["purchase_context"].sent == ("offered_price",)
+    assert client.views["category_context"].sent == ()
     found = await client.read([*NAMES, "user_statistics:orders_30d"], keys)
     entities = pd.DataFrame(keys | {"event_timestamp": [datetime.now(UTC)] * 13})
     trained = open_store(folder).get_historical_features(entities, NAMES).to_df()
@@ -81,8 +102,12 @@ async def test_the_clients_answer_is_the_training_sets(folder: Path) -> None:
     assert sum(v is not None and math.isfinite(v) for v in found.values[0]) >= 8
     assert found.statuses[0][-3:-1] == ["NULL_VALUE", "NULL_VALUE"], "nothing bought yet"
     assert found.statuses[1][-1] == "NULL_VALUE", "an unknown item"
+    shares = found.values[2]
+    assert all(0 <= shares[n] < 1 for n in range(7)), shares
+    assert sum(shares[:7]) > 0
+    assert [shares[7], *shares[-2:]] == [None] * 3, "nothing known of item or user"
     assert found.event_timestamps[0][0] is not None
-    assert found.names[2] == "user_statistics:orders_30d"
+    assert found.names[3] == "user_statistics:orders_30d"
     alone = await client.read([NAMES[0]], {k: v[:1] for k, v in keys.items()})
     assert alone.values == [[found.values[0][0]]]
     await client.close()
@@ -109,10 +134,11 @@ async def test_what_the_caller_sends_is_checked(
 async def test_another_function_than_the_registered_one_is_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def other(rows: dict[str, list[float]]) -> dict[str, list[float | None]]:
-        return {name: [0.0] for name in requests.OUTPUTS}
+    def purchase_context(rows: dict[str, list[float]]) -> dict[str, list[float | None]]:
+        return {"price_to_usual": [0.0], "item_momentum": [0.0]}
 
-    monkeypatch.setattr(on_demand.requests, "purchase_context", other)
+    other = replace(REQUEST_VIEWS["purchase_context"], function=purchase_context)
+    monkeypatch.setitem(REQUEST_VIEWS, "purchase_context", other)
     client = client_of(folder)
     keys = {"user_id": ["u1"], "item_id": ["i1"], "offered_price": [1.0]}
     with pytest.raises(StoreError, match="registered with another version of its function"):

@@ -139,7 +139,7 @@ async def test_redis_cache_shares_lists_and_survives_the_death_of_redis(
     port, process = redis_server
     url = f"redis://127.0.0.1:{port}/0"
     one, two = RedisCache(url, 60, 0.5), RedisCache(url, 60, 0.5)
-    slate = Slate("v1", ["a", "b"], [2.0, 1.0], [["x"], ["x", "y"]], "model", None, [])
+    slate = Slate("v1", ["a", "b"], [2.0, 1.0], [["x"], ["x", "y"]], "model", None, [], ["r", "1"])
     await one.put("u", slate)
     assert await two.get("u") == slate
     process.kill()

@@ -1,7 +1,7 @@
 """In which order candidates stand.
 
 A ranker has `rank(pool, ask)`, one score an item, and names the features that it reads, as filters
-do.
+do. `model` is the name and version of the model behind it, or None.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from serving.gateway.recommendations.pool import Pool
 class Ranker(Protocol):
     """Scores all candidates of one question."""
 
+    model: list[str] | None
     attributes: tuple[str, ...]
     user_features: tuple[str, ...]
 

@@ -10,6 +10,7 @@ from serving.gateway.recommendations.resources import Resources
 class Blended:
     """Leaves the blend of the sources' ranks as it is."""
 
+    model: list[str] | None = None
     attributes: tuple[str, ...] = ()
     user_features: tuple[str, ...] = ()
 

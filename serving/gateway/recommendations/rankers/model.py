@@ -52,6 +52,7 @@ class ModelRanker:
         self.torchserve = resources.torchserve
         self.name = loaded.signature.name
         self.version = loaded.signature.version
+        self.model = [self.name, self.version]
         self.most = int(loaded.signature.limits["candidates"])
         self.breaker = resources.breaker()
         self.metrics = resources.metrics

@@ -16,7 +16,7 @@ from feast.types import Array, Float64, Int64, String
 from omegaconf import DictConfig
 from onnx import TensorProto, helper
 
-from feature_repo.on_demand import on_demand_view
+from feature_repo.on_demand import on_demand_views
 from feature_repo.store import create_store
 from models import artifact
 from models.artifact import Signature, Tensor
@@ -67,7 +67,7 @@ def fill(folder: Path, online_store: dict[str, Any]) -> Any:
     days = {f"times_viewed_{d}d": Int64 for d in (1, 7, 30)}
     statistics = view("item_statistics", ITEM, days)
     orders = view("user_statistics", USER, {"spend_30d": Float64, "orders_30d": Int64})
-    context = on_demand_view({"user_statistics": orders, "item_statistics": statistics})
+    (context,) = on_demand_views({"user_statistics": orders, "item_statistics": statistics})
     store = create_store(folder, online_store, {"type": "duckdb"}, REGISTRY)
     store.apply([USER, ITEM, history, profile, content, availability, statistics, orders])
     store.apply(context)

@@ -185,6 +185,9 @@ async def test_a_ranker_orders_the_candidates_of_all_sources(
     async with running(shop_config) as session:
         answer = await ask(session, "/recommend?user_id=u1&n=4")
         assert items(answer) == ["i00", "i03", "i04", "i05"], "the lowest numbers, seen ones out"
+        assert answer["ranker"] == {"model": "ranker", "version": "20260102-000000-000"}
+        kept = await ask(session, "/recommend?user_id=u1&n=4")
+        assert (kept["source"], kept["ranker"]) == ("cache", answer["ranker"])
         (asked,) = upstream.ranked
         assert asked["user"] == {"user_id": "u1", "item_ids": ["i01", "i02"], "age": 30}
         understood = RankingCodec(artifact.load(ranker)).check(asked)
@@ -237,6 +240,7 @@ async def test_without_the_ranker_the_blend_is_the_order(
         assert items(answer) == ["i06", "i07", "i08"]
         assert (answer["source"], answer["reason"]) == ("model", None)
         assert skipped(answer) == [("ranker", "model_unavailable")]
+        assert answer["ranker"] is None
         upstream.moods["ranker"] = "well"
         again = await ask(session, "/recommend?user_id=u4&n=3")
         assert (again["source"], again["skipped"]) == ("model", []), "half an answer is not kept"
