@@ -73,6 +73,7 @@ def trained(folder: Path) -> Artifact:
         "user_attributes.separator='|'",
         "user_attributes.numbers=[age]",
         "+user_attributes.features.hand=user_profile:hand",
+        "model.profile_tower.left_out=0.2",  # few users: most steps should see who they are
         f"output_dir={folder / 'run'}",
         f"paths.root={folder}",
         "datamodule.max_length=8",
