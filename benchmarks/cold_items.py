@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # rooms, not this folder's neighbours
@@ -82,9 +82,9 @@ def drawn(task: RankingTask, questions: int) -> RankingTask:
     )
 
 
-def among(scorer: Callable[[Tensor], Tensor], allowed: Tensor) -> Scorer:
+def among(scorer: Scorer, allowed: Tensor) -> Scorer:
     """The scorer with all items but the allowed [V + 1] (bool) out of the race."""
-    return lambda history: scorer(history).masked_fill(~allowed, -torch.inf)
+    return lambda *asked: scorer(*asked).masked_fill(~allowed, -torch.inf)
 
 
 def content_neighbours(cfg: DictConfig, data: RetrievalDataModule) -> Content:
@@ -120,15 +120,17 @@ def measure(cfg: DictConfig, run: Run) -> Iterator[tuple[str, dict[str, float]]]
     popularity.fit(data.interactions, data.train)
     generator = torch.Generator().manual_seed(0)
     model = run.model.eval()
-    rows: dict[str, Callable[[Tensor], Tensor]] = {
+    rows: dict[str, Scorer] = {
         "random": lambda h: torch.rand(len(h), data.n_items + 1, generator=generator),
         "popularity": popularity.score,
         "content neighbours": content_neighbours(cfg, data).score,
         "two towers": model.score,
     }
     for name, scorer in rows.items():
-        everything = evaluate(scorer, task, max_length=data.max_length)
-        cold = evaluate(among(scorer, test), task, max_length=data.max_length)
+        whose = name == "two towers" and model.knows_users
+        length = data.max_length
+        everything = evaluate(scorer, task, max_length=length, with_users=whose)
+        cold = evaluate(among(scorer, test), task, max_length=length, with_users=whose)
         yield name, everything | {f"cold_{k}": v for k, v in cold.items()}
 
 

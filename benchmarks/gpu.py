@@ -53,15 +53,16 @@ def ranking(cfg: DictConfig, name: str, output: Path) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def sasrec(cfg: DictConfig, output: Path) -> dict[str, Any]:
-    """Seconds to the bar."""
+def sasrec(cfg: DictConfig, name: str, output: Path) -> dict[str, Any]:
+    """One variant's seconds to the bar."""
     chosen = cfg.sasrec
     precision = "bf16-mixed" if cfg.accelerator == "gpu" else "32-true"
     return measure(
         [
             sys.executable, "benchmarks/time_to_bar.py", chosen.metric, str(chosen.bar),
-            f"trainer={cfg.accelerator}", *settings(cfg, output),
-            f"trainer.precision={precision}", *chosen.overrides, f"data.path={chosen.path}",
+            str(chosen.limit), f"trainer={cfg.accelerator}", *settings(cfg, output),
+            f"trainer.precision={precision}", *chosen.overrides, *chosen.variants[name],
+            f"data.path={chosen.path}",
         ],
         ENVIRONMENT,
     )  # fmt: skip
@@ -127,14 +128,16 @@ def main(cfg: DictConfig) -> None:
         console.print(f"best: {reached:.2f} of the goal, {cfg.ranking.goal:,} samples/s")
         drawn = {n: float(r["samples_per_s"]) for n, r in rows.items()}
         bars({f"DLRM, {best['device']}": drawn}, "samples/s", output / "gpu.png", ours="bf16")
-    if cfg.sasrec.path:
-        found = sasrec(cfg, output)
+    for name in cfg.sasrec.variants if cfg.sasrec.path else ():
+        found = sasrec(cfg, name, output)
         said = "reached" if found["reached"] else "NOT reached"
         console.print(
-            f"SASRec: {cfg.sasrec.metric} {found['best']:.4f}, the bar {cfg.sasrec.bar} {said} "
-            f"after {found['seconds']:.1f} s and {found['epochs']} epochs ({found['device']})"
+            f"SASRec, {name}: {cfg.sasrec.metric} {found['best']:.4f}, the bar {cfg.sasrec.bar} "
+            f"{said} after {found['seconds']:.1f} s and {found['epochs']} epochs "
+            f"({found['device']})"
         )
-        model |= {f"sasrec {k}": float(found[k]) for k in ("reached", "seconds", "best", "epochs")}
+        kept = ("reached", "seconds", "best", "epochs")
+        model |= {f"sasrec {name} {k}": float(found[k]) for k in kept}
     Report(
         model=model,
         peers={n: {"samples_per_s": float(r)} for n, r in cfg.ranking.published.items()},

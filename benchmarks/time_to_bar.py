@@ -1,9 +1,9 @@
 """Child: seconds of training until a validation metric is as good as a bar.
 
-`python benchmarks/time_to_bar.py <metric> <bar> <overrides of configs/train.yaml …>`
+`python benchmarks/time_to_bar.py <metric> <bar> <limit> <overrides of configs/train.yaml …>`
 
 From the first step, compiling and all validations included, reading the data not. A training that
-ends below the bar says so.
+ends below the bar says so, and so does one that is stopped after `limit` seconds.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from models.training import prepare_process
 
 
 class Bar(pl.Callback):
-    """Stops the training at the first validation that is good enough."""
+    """Stops the training at the first validation that is good enough, or comes too late."""
 
-    def __init__(self, metric: str, bar: float) -> None:
+    def __init__(self, metric: str, bar: float, limit: float) -> None:
         self.metric = metric
         self.bar = bar
+        self.limit = limit
         self.started = self.seconds = 0.0
         self.best = float("-inf")
         self.epochs = 0
@@ -40,19 +41,20 @@ class Bar(pl.Callback):
         self.best = max(self.best, float(trainer.callback_metrics[self.metric]))  # waits for it
         self.seconds = time.perf_counter() - self.started
         self.epochs = trainer.current_epoch + 1
-        trainer.should_stop = trainer.should_stop or self.best >= self.bar
+        done = self.best >= self.bar or self.seconds >= self.limit
+        trainer.should_stop = trainer.should_stop or done
 
 
 def main() -> None:
-    metric, bar = sys.argv[1], float(sys.argv[2])
+    metric, bar, limit = sys.argv[1], float(sys.argv[2]), float(sys.argv[3])
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        cfg = compose("train", sys.argv[3:], return_hydra_config=True)
+        cfg = compose("train", sys.argv[4:], return_hydra_config=True)
     HydraConfig.instance().set_config(cfg)
     prepare_process(cfg)
     data = instantiate(cfg.datamodule)
     data.prepare()
     model = instantiate(cfg.model, **data.model_arguments())
-    clock = Bar(metric, bar)
+    clock = Bar(metric, bar, limit)
     averaging = cfg.callbacks.get("average")  # weights that validation is of
     trainer = instantiate(
         cfg.trainer,

@@ -5,6 +5,7 @@ from __future__ import annotations
 # service → the views it takes whole
 SERVICES = {
     "recommender_v1": ("user_history",),
+    "retrieval_v1": ("user_history", "user_profile"),
     "ranking_v1": (
         "user_history",
         "user_statistics",

@@ -148,6 +148,7 @@ _TABLES = {
     "recommendations": None,
     "reviews": "review_id",
     "telemetry": None,
+    "users": None,
 }
 
 

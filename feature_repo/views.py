@@ -15,6 +15,7 @@ from feature_repo.transformations.telemetry_windows import telemetry_windows
 from feature_repo.transformations.user_categories import user_categories
 from feature_repo.transformations.user_counters import user_counters
 from feature_repo.transformations.user_history import user_history
+from feature_repo.transformations.user_profile import user_profile
 from feature_repo.transformations.user_recommendations import user_recommendations
 from feature_repo.transformations.user_statistics import user_statistics
 from feature_repo.view import Feature, View
@@ -91,6 +92,20 @@ USER_COUNTERS = View(
     ttl=timedelta(days=1),
     retention=timedelta(days=730),
     pushed=True,
+)
+USER_PROFILE = View(
+    name="user_profile",
+    entity=user,
+    features=(
+        Feature("age", Int64, "in years", lowest=0, highest=150, nullable=True),
+        Feature("gender", String, "as the user gave it", nullable=True),
+        Feature("region", String, "where the user lives", nullable=True),
+    ),
+    transformation=user_profile,
+    sources=("users",),
+    description="What users have said of themselves.",
+    partitioned=False,
+    freshness=timedelta(days=3650),  # nobody has to say it again
 )
 USER_CATEGORIES = View(
     name="user_categories",
@@ -227,6 +242,7 @@ VIEWS: tuple[View, ...] = (
     USER_HISTORY,
     USER_STATISTICS,
     USER_COUNTERS,
+    USER_PROFILE,
     USER_CATEGORIES,
     USER_RECOMMENDATIONS,
     ITEM_STATISTICS,

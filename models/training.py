@@ -127,12 +127,13 @@ def keep_freed_memory() -> None:
 def load_best(trainer: pl.Trainer, model: pl.LightningModule) -> dict[str, float]:
     """Put the best checkpoint's weights into the model; returns its validation metric by name.
 
-    Where none was kept, the last weights stay, and the last validation's metrics are returned.
+    Where none was kept, or the last whatever its metric (`callbacks.checkpoint.monitor=null`), the
+    last weights stay, and the last validation's metrics are returned.
     """
     keeper: Any = trainer.checkpoint_callback
     best = getattr(keeper, "best_model_path", "")
-    if not best:
-        log.info("no checkpoint was kept; the last weights are evaluated")
+    if not best or keeper.monitor is None:
+        log.info("the last weights are evaluated")
         shown = trainer.callback_metrics.items()
         return {name: float(value) for name, value in shown if name.startswith("val_")}
     if Path(best).is_dir():  # of several processes; the model knows how to read it whole

@@ -8,17 +8,46 @@ takes them with `gateway/recommendations=precomputed`.
 import json
 from pathlib import Path
 
+import polars as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from feature_repo.computation import view_files
 from feature_repo.publication import newest_rows
 from feature_repo.sources import warehouse_tables
-from feature_repo.views import USER_HISTORY, USER_RECOMMENDATIONS
+from feature_repo.views import USER_HISTORY, USER_RECOMMENDATIONS, VIEWS
+from models import artifact
 from models.champion import champion
 from models.recommender.batch import BatchRecommender
 from models.recommender.interactions import DataError
+from models.recommender.retrieval.user_inputs import UserInputs
 from scripts.entrypoint import entrypoint
+
+
+def described(histories: pl.DataFrame, path: Path, features: Path) -> pl.DataFrame:
+    """Histories with what the artifact reads of users beside, a column a field.
+
+    Values are those that are put online: of the newest rows of the features that the fields are.
+
+    Raises:
+        DataError: the store has no such view.
+    """
+    wanted: dict[str, dict[str, str]] = {}  # view → feature → field
+    for field in UserInputs.of(artifact.load(path)).fields:
+        if field.feature is not None:
+            view, _, feature = field.feature.partition(":")
+            wanted.setdefault(view, {})[feature] = field.name
+    views = {view.full_name: view for view in VIEWS}
+    for name, renamed in wanted.items():
+        files = [file for _, file in view_files(views[name], features)] if name in views else []
+        if not files:
+            raise DataError(f"{features}: no view {name}, which {path} reads of users; "
+                            "run scripts/materialize.py")  # fmt: skip
+        rows = newest_rows(views[name], files).select(
+            "user_id", *(pl.col(feature).alias(field) for feature, field in renamed.items())
+        )
+        histories = histories.join(rows.collect(), on="user_id", how="left")
+    return histories
 
 
 @entrypoint("recommend_batch")
@@ -34,6 +63,7 @@ def main(cfg: DictConfig) -> None:
             f"{cfg.paths.features}: no view {USER_HISTORY.full_name}; run scripts/materialize.py"
         )
     histories = newest_rows(USER_HISTORY, files).select("user_id", "item_ids").collect()
+    histories = described(histories, path, Path(cfg.paths.features))
     goal = Path(cfg.paths.warehouse) / "recommendations" / "users.parquet"
     goal.parent.mkdir(parents=True, exist_ok=True)
     recommender: BatchRecommender = instantiate(cfg.recommend)

@@ -62,6 +62,7 @@ class RecommenderAssessment:
             ks=self.ks,
             batch_size=self.batch_size,
             lenses=lenses,
+            with_users=getattr(model, "knows_users", False),
         )
         self._compare(report, model)
         return report

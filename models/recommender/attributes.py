@@ -26,6 +26,7 @@ from models.recommender.retrieval.content_encoder import (
     texts_of,
     values_of,
 )
+from models.recommender.retrieval.profiles import Profiles
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,8 @@ class AttributeTable:
         buckets: column of numbers → width of the ranges that are categories, for other models.
         texts: columns that are joined into one text.
         encoder: makes vectors of texts for towers; see `models.pretrained.encoder_folder`.
-        min_count: training items that must share a category value for towers to know it.
+        min_count: training items, or users, that must share a category value for towers to know it.
+        features: column of users → the feature store's `view:feature`, where serving finds it.
         text_cache: folder of text vectors; None: they are computed every time.
         max_missing_share: a larger share of ids without a row fails.
     """
@@ -60,6 +62,7 @@ class AttributeTable:
     texts: Sequence[str] = ()
     encoder: str | None = None
     min_count: int = 2
+    features: Mapping[str, str | None] = field(default_factory=dict)
     text_cache: str | None = None
     max_reject_share: float = 0.01
     max_missing_share: float = 0.5
@@ -107,6 +110,21 @@ class AttributeTable:
             log.warning("%s: %d rows say nothing (no attribute, number or text)", self.path,
                         nothing)  # fmt: skip
         return encoder, content.padded()
+
+    def profiles(self, ids: pl.Series, trained: np.ndarray) -> Profiles:
+        """What a user tower reads, by graph code; row 0 is a user of whom nothing is known.
+
+        Args:
+            ids: the users' vocabulary [U]; graph code = position + 1.
+            trained: [U] bool, users that occur in training.
+
+        Raises:
+            DataError: as `read`, or texts, or no column to read.
+            FieldError: a column that cannot be an input, or a value that is no category.
+        """
+        columns = self._columns(encoder=None)
+        frame, found = self._aligned(ids, columns)
+        return Profiles.of(frame, trained & found, columns, self.features, self.min_count)
 
     def _columns(self, encoder: str | None) -> Columns:
         return Columns(

@@ -23,6 +23,7 @@ from models import artifact
 from models.export import session
 from models.recommender.export import MASKED
 from models.recommender.interactions import DataError
+from models.recommender.retrieval.user_inputs import UserInputs
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,9 @@ class BatchRecommender:
         Users of whose items the model knows none have no row.
 
         Args:
-            histories: user_id, item_ids (oldest first), one row a user.
+            histories: user_id, item_ids (oldest first), one row a user; and what is known of
+                users, for a model that reads it, in columns named as its fields are. A field
+                without a column, and null, are missing values.
             path: the artifact's folder.
 
         Raises:
@@ -76,7 +79,8 @@ class BatchRecommender:
         if histories.is_empty():
             raise DataError("no user has a history; run scripts/materialize.py first")
         graph = Graph(loaded, min(self.k, signature.limits["k"]), self.batch, self.threads)
-        histories = histories.select("user_id", "item_ids").sort("user_id")
+        told = [name for name in graph.fields if name in histories.columns]
+        histories = histories.select("user_id", "item_ids", *told).sort("user_id")
         parts, began = self._parts(histories, signature, goal)
         model = f"{signature.name} {signature.version}"
         done = 0
@@ -152,17 +156,20 @@ class Graph:
             {"item": names, "code": np.arange(1, len(names) + 1)},
             schema={"item": pl.String, "code": pl.Int64},
         )
+        self.user = UserInputs.of(loaded)
+        self.fields = [field.name for field in self.user.fields]
         self.session = session(loaded.model, threads)
 
     def lists(self, histories: pl.DataFrame) -> pl.DataFrame:
         """user_id, item_ids, scores of those users of whom an item is known."""
+        told = [name for name in self.fields if name in histories.columns]
         coded = (
             histories.with_row_index("row")
             .explode("item_ids")
             .join(self.codes, left_on="item_ids", right_on="item", how="inner")
             .sort("row", maintain_order=True)
             .group_by("row", maintain_order=True)
-            .agg(pl.col("user_id").first(), pl.col("code"))
+            .agg(pl.col("user_id", *told).first(), pl.col("code"))
             .with_columns(length=pl.col("code").list.len())
             .sort("length")
         )
@@ -180,7 +187,10 @@ class Graph:
         seen = np.zeros((len(some), width), dtype=np.int64)  # [B, S]
         seen[owner, within + np.repeat(width - lengths, lengths)] = flat
         history = np.ascontiguousarray(seen[:, -self.longest :])  # [B, T], padded on the left
-        items, scores = self.session.run(["items", "scores"], {"history": history, "seen": seen})
+        told = [name for name in self.fields if name in some.columns]
+        known = self.user.columns(some.select(told).to_dicts() if told else [{}] * len(some))
+        feed = {"history": history, "seen": seen, **known}
+        items, scores = self.session.run(["items", "scores"], feed)
         items, scores = items[:, : self.k], scores[:, : self.k]
         real = scores > _DROPPED
         rows = np.repeat(np.arange(len(some)), real.sum(axis=1))

@@ -21,7 +21,7 @@ def due_epoch(trainer: Any) -> int:
     return 0 if trainer is None or trainer.overfit_batches else int(trainer.current_epoch)
 
 
-class RunBatches(IterableDataset[Tensor]):
+class RunBatches(IterableDataset[Any]):
     """Shuffled batches of runs, right-padded to the longest of each batch, [B, ≤ length + 1].
 
     Runs are shuffled, then sorted by length within pools of `pool` batches, then the batches are
@@ -53,7 +53,7 @@ class RunBatches(IterableDataset[Tensor]):
     def __len__(self) -> int:
         return len(self._bounds()) // self.world or 1
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Any]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch())
         order = torch.randperm(len(self.runs), generator=generator)
         lengths = self.runs.lengths.cpu()
@@ -66,7 +66,11 @@ class RunBatches(IterableDataset[Tensor]):
         mine = shuffled[self.rank :: self.world] or shuffled[:1]
         device = self.runs.items.device
         for i in mine:
-            yield self.runs.take(batches[i].to(device)).pad("right")
+            yield self.batch(batches[i].to(device))
+
+    def batch(self, rows: Tensor) -> Any:
+        """What a model is given of these runs [B]."""
+        return self.runs.take(rows).pad("right")
 
     def _bounds(self) -> range:
         return range(0, len(self.runs), self.batch_size)

@@ -152,23 +152,27 @@ class InteractionsDataModule(lightning.LightningDataModule):
     def setup(self, stage: str) -> None:
         self.prepare()
 
-    def train_dataloader(self) -> DataLoader[Tensor]:
+    def train_dataloader(self) -> DataLoader[Any]:
         trainer = self.trainer
         device = trainer.strategy.root_device if trainer else torch.device("cpu")
         runs = self.histories.to(device)
         length = self.max_length + 1
         runs = runs.split(length) if self.segments == "all" else runs.recent(length)
         runs = runs.take((runs.lengths > 1).nonzero().flatten())
-        batches = RunBatches(
+        batches = self._batches(
             runs,
-            self.batch_size,
-            self.pool,
-            self.seed,
+            batch_size=self.batch_size,
+            pool=self.pool,
+            seed=self.seed,
             rank=trainer.global_rank if trainer else 0,
             world=trainer.world_size if trainer else 1,
             epoch=lambda: due_epoch(self.trainer),
         )
         return DataLoader(batches, batch_size=None)
+
+    def _batches(self, runs: Histories, **settings: Any) -> RunBatches:
+        """What serves the training runs."""
+        return RunBatches(runs, **settings)
 
     def val_dataloader(self) -> DataLoader[Tensor]:
         """One empty batch: the model ranks its whole task when the epoch ends."""

@@ -134,6 +134,7 @@ def evaluate(
     batch_size: int = 512,
     lenses: Sequence[Lens] = (),
     with_rows: bool = False,
+    with_users: bool = False,
 ) -> dict[str, float]:
     """Rank the target of every question among all items but those in its history.
 
@@ -144,6 +145,7 @@ def evaluate(
         lenses: fitted; they see every list, and their metrics join the others.
         with_rows: the scorer also gets which questions it is asked, [B]: models that know their
             users need no history.
+        with_users: the scorer also gets whose history it is, [B] codes from 1.
     """
     ranks = []
     shown = torch.zeros(len(ks), task.n_items + 1, dtype=torch.bool, device=task.targets.device)
@@ -151,7 +153,12 @@ def evaluate(
     for rows in order.split(batch_size):
         seen = task.histories.take(rows)
         history = seen.recent(max_length).pad("left")
-        scores = (scorer(history, rows) if with_rows else scorer(history)).float()
+        asked = [
+            history,
+            *([rows] if with_rows else []),
+            *([task.users[rows] + 1] if with_users else []),
+        ]
+        scores = scorer(*asked).float()
         targets = task.targets[rows, None]
         target_scores = scores.gather(1, targets)
         scores.scatter_(1, seen.pad("left"), -torch.inf)

@@ -144,14 +144,17 @@ class RecommenderExport:
     def _write_assets(self, folder: Path, module: TopK, data: InteractionsDataModule) -> None:
         """What a kind of model leaves beside the vocabulary; most leave nothing."""
 
+    def _sampled_rows(self, data: InteractionsDataModule) -> tuple[Tensor, ...]:
+        """Questions of the test, of histories of all lengths, in batches of like ones."""
+        order = torch.argsort(data.test_task.histories.lengths)
+        spread = torch.linspace(0, len(order) - 1, min(self.parity_users, len(order))).long()
+        return cast("tuple[Tensor, ...]", order[spread].split(32))
+
     def _samples(self, data: InteractionsDataModule) -> list[dict[str, Tensor]]:
         """Held-out users of all lengths, in batches of several widths."""
-        task = data.test_task
-        order = torch.argsort(task.histories.lengths)
-        spread = torch.linspace(0, len(order) - 1, min(self.parity_users, len(order))).long()
         batches = []
-        for rows in order[spread].split(32):
-            seen = task.histories.take(rows)
+        for rows in self._sampled_rows(data):
+            seen = data.test_task.histories.take(rows)
             batches.append(
                 {"history": seen.recent(self.max_length).pad("left"), "seen": seen.pad("left")}
             )

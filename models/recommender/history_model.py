@@ -38,6 +38,11 @@ class HistoryModel(pl.LightningModule):
         self.validation_task: RankingTask | None = None
 
     @property
+    def knows_users(self) -> bool:
+        """Whether `score` also takes whose histories they are, [B] codes from 1."""
+        return False
+
+    @property
     @abstractmethod
     def history_length(self) -> int:
         """Items of a history that are read, the newest."""
@@ -63,6 +68,7 @@ class HistoryModel(pl.LightningModule):
             self.validation_task.to(self.device),
             max_length=self.history_length,
             batch_size=self.evaluation_batch_size,
+            with_users=self.knows_users,
         )
         shown = {"ndcg@10", "hit_rate@10"}
         for name, value in metrics.items():

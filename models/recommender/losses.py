@@ -85,11 +85,24 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
 
 class FullCrossEntropy(nn.Module):
-    """Softmax cross-entropy over all V items, exact, in O(chunk·V) memory."""
+    """Softmax cross-entropy over all V items, exact, in O(chunk·V) memory.
 
-    def __init__(self, chunk: int = 512) -> None:
+    Args:
+        chunk: positions at a time on a CPU, and at least on a GPU.
+        gpu_logits: numbers [chunk, V] at a time on a GPU, where every chunk costs some twenty
+            launches: with chunks that fit a processor's cache, a step spends its time on those.
+    """
+
+    def __init__(self, chunk: int = 512, gpu_logits: int = 2**27) -> None:
         super().__init__()
         self.chunk = chunk
+        self.gpu_logits = gpu_logits
+
+    def positions(self, device: torch.device, n_items: int) -> int:
+        """How many positions are scored at once."""
+        if device.type == "cpu":
+            return self.chunk
+        return max(self.chunk, self.gpu_logits // n_items)
 
     def forward(
         self, hidden: Tensor, items: Tensor, targets: Tensor, spared: NotNegative | None = None
@@ -97,7 +110,8 @@ class FullCrossEntropy(nn.Module):
         items = items[1:].to(hidden.dtype)
         touched = spared.touched[:, 1:] if spared else None
         run = spared.run if spared else None
-        arguments = (hidden, items, targets - 1, self.chunk, touched, run)
+        chunk = self.positions(hidden.device, len(items))
+        arguments = (hidden, items, targets - 1, chunk, touched, run)
         return cast(Tensor, _ChunkedCrossEntropy.apply(*arguments))  # type: ignore[no-untyped-call]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from serving.gateway.ranking import Ranking
@@ -10,10 +10,11 @@ from serving.gateway.torchserve import TorchServeClient
 
 
 class Question(NamedTuple):
-    """A history, most recent item last, and how many items to answer."""
+    """A history, most recent item last, how many items to answer, and what is known of the user."""
 
     history: list[str]
     k: int
+    user: Mapping[str, Any] | None = None
 
 
 class NotAnswerableError(RuntimeError):
@@ -37,7 +38,10 @@ class RankingModel:
         Raises:
             ModelUnavailableError: no usable answer.
         """
-        instances = [{"history": q.history, "k": q.k} for q in questions]
+        instances = [
+            {"history": q.history, "k": q.k} | ({"user": dict(q.user)} if q.user else {})
+            for q in questions
+        ]
         predictions = await self.torchserve.predict(self.name, instances)
         return [_ranking(p) for p in predictions]
 

@@ -106,9 +106,9 @@ def test_the_bar_stops_a_training(tmp_path: Path) -> None:
     small = ["model.compile=false", "model.net.dim=8", "datamodule.max_length=8", "threads=1",
              "data.split.validation_users=8", "trainer.max_epochs=5"]  # fmt: skip
 
-    def until(bar: float) -> dict[str, Any]:
+    def until(bar: float, limit: float) -> dict[str, Any]:
         done = subprocess.run(
-            [sys.executable, "benchmarks/time_to_bar.py", "val_ndcg@10", str(bar),
+            [sys.executable, "benchmarks/time_to_bar.py", "val_ndcg@10", str(bar), str(limit),
              *config().sasrec.overrides, "trainer=cpu", f"data.path={path}",
              f"output_dir={tmp_path}", *small],
             cwd=ROOT, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT)},
@@ -117,12 +117,14 @@ def test_the_bar_stops_a_training(tmp_path: Path) -> None:
         found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
         return found
 
-    low, high = until(0.0), until(1.1)
+    low, high, late = until(0.0, 300), until(1.1, 300), until(1.1, 0)
     assert low["reached"]
     assert low["epochs"] == 1
     assert not high["reached"]
     assert high["epochs"] == 5
     assert high["best"] >= low["best"]
+    assert not late["reached"]
+    assert late["epochs"] == 1
 
 
 @pytest.mark.gpu

@@ -31,6 +31,7 @@ from feature_repo.transformations.telemetry_windows import telemetry_windows
 from feature_repo.transformations.user_categories import user_categories
 from feature_repo.transformations.user_counters import user_counters
 from feature_repo.transformations.user_history import user_history
+from feature_repo.transformations.user_profile import user_profile
 from feature_repo.transformations.user_statistics import user_statistics
 from models.recommender.readers.warehouse import WarehouseReader
 
@@ -467,6 +468,17 @@ def test_telemetry_windows(
                 assert row[f"{metric}_max_{minutes}m"] == pytest.approx(max(values))
                 mean = sum(values) / len(values)
                 assert row[f"{metric}_mean_{minutes}m"] == pytest.approx(mean)
+
+
+def test_user_profile(engine: Engine, tmp_path: Path) -> None:
+    frame = pl.DataFrame(
+        {"user_id": ["ann"], "age": [31], "gender": [None], "created_at": [at(-400, 5)]},
+        schema_overrides={"created_at": pl.Datetime("us", "UTC"), "gender": pl.String},
+    )
+    table = user_profile(engine.arrow(frame.to_arrow()), EVERY)
+    (row,) = computed(engine, table, tmp_path / "out", "user_id")
+    assert row["region"] is None  # the table has no such column
+    assert (row["age"], row["gender"], row["event_timestamp"]) == (31, None, at(-400, 5))
 
 
 def test_item_content(engine: Engine, tmp_path: Path) -> None:

@@ -228,6 +228,22 @@ def test_bf16_trains_on_a_cpu(sequences: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "metrics.json").read_text())["floors"] == {}
 
 
+def test_the_last_weights_where_no_metric_chooses(sequences: Path, tmp_path: Path) -> None:
+    """The best epoch is the first one here: the rate is far too high."""
+    last = ["callbacks.checkpoint.monitor=null", "callbacks.early_stopping=null"]
+    cfg = config(
+        sequences, tmp_path, "optimizer.lr=3", "trainer.max_epochs=4", "export=none",
+        "evaluation.floors=null", "callbacks.average=null", *last,
+    )  # fmt: skip
+    found = train(cfg)
+    epochs = pl.read_csv(tmp_path / "csv" / "metrics.csv")["val_ndcg@10"].drop_nulls().to_list()
+    assert found["val_ndcg@10"] == pytest.approx(epochs[-1])
+    assert max(epochs) > epochs[-1]
+    assert (tmp_path / "checkpoints" / "best.ckpt").is_file(), "evaluate.py opens it"
+    kept = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=False)
+    assert kept["epoch"] == 3
+
+
 def test_a_model_below_its_floors_is_called_so(
     sequences: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

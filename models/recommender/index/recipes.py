@@ -48,13 +48,17 @@ class HNSW:
         links: neighbours kept of each vector, M.
         construction: candidates looked at for them.
         efforts: candidates kept during a search; each at least the list's length to be of use.
+        name: tells variants apart.
     """
 
-    name = "hnsw"
-
     def __init__(
-        self, links: int = 32, construction: int = 200, efforts: Sequence[int] = (64, 128, 256, 512)
+        self,
+        links: int = 32,
+        construction: int = 200,
+        efforts: Sequence[int] = (64, 128, 256, 512),
+        name: str = "hnsw",
     ) -> None:
+        self.name = name
         self.links = links
         self.construction = construction
         self.efforts = efforts
@@ -76,16 +80,17 @@ class IVF:
         cells: how many; None: four times the root of the number of vectors.
         efforts: cells visited.
         sample: vectors for each cell that its centroid is learnt from.
+        name: tells variants apart.
     """
-
-    name = "ivf"
 
     def __init__(
         self,
         cells: int | None = None,
         efforts: Sequence[int] = (4, 8, 16, 32, 64, 128, 256),
         sample: int = 64,
+        name: str = "ivf",
     ) -> None:
+        self.name = name
         self.cells = cells
         self.efforts = efforts
         self.sample = sample

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -15,6 +16,9 @@ from models.export import session
 from models.recommender.interactions import DataError
 from models.recommender.policy.log import Log
 from models.recommender.policy.sums import Array, Codes
+from models.recommender.retrieval.user_inputs import UserInputs
+
+logger = logging.getLogger(__name__)  # `log` is what is judged
 
 
 class Target(NamedTuple):
@@ -148,11 +152,16 @@ class ArtifactTarget:
         distinct = list(dict.fromkeys(histories))
         answers: dict[tuple[int, ...], tuple[list[str], list[float]]] = {}
         run = session(loaded.model)
+        user = UserInputs.of(loaded)
+        if user.fields:
+            text = "%s reads %s of users, which the log does not tell: all count as unknown"
+            logger.warning(text, loaded.path, ", ".join(f.name for f in user.fields))
         for start in range(0, len(distinct), self.batch_size):
             batch = distinct[start : start + self.batch_size]
             seen = _padded(batch)
             history = _padded([h[-length:] for h in batch])
-            ids, scores = run.run(None, {"history": history, "seen": seen})
+            known = user.columns([{}] * len(batch))
+            ids, scores = run.run(None, {"history": history, "seen": seen, **known})
             for asked, found, values in zip(batch, ids, scores, strict=True):
                 real = values > -1e30  # the wire contract: padding and seen items
                 items = [names[i - 1] for i in found[real]]

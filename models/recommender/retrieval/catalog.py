@@ -206,6 +206,7 @@ def write_index(
     measured: Mapping[str, Any] = {
         "chosen": choice.chosen._asdict(),
         "measured": [row._asdict() for row in choice.measured],
+        "unfinished": dict(choice.unfinished),
         "min_recall": chooser.min_recall,
         "k": chooser.k,
     }

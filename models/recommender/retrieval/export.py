@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from models.export import ParityError, session
+from models.export import ParityError, ranking_parity, session
 from models.recommender.datamodule import InteractionsDataModule
 from models.recommender.export import RecommenderExport, Specs, TopK
 from models.recommender.index.chooser import IndexChooser
 from models.recommender.retrieval.catalog import CONTENT, ITEM_TOWER, QUERIES, TRAINED, write_index
 from models.recommender.retrieval.datamodule import RetrievalDataModule
 from models.recommender.retrieval.graphs import (
+    UserGraph,
     export_item_graph,
     export_user_graph,
     export_user_vector_graph,
+    user_inputs,
 )
 from models.recommender.retrieval.two_tower import TwoTowerRecommender
+from models.recommender.retrieval.user_inputs import FIELDS, USER
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +39,8 @@ class TwoTowerExport(RecommenderExport):
     Beside what every recommender leaves, assets hold the item tower as a graph of its own, the
     encoder of item rows, and the ids that training knew: all that new items need. Up to
     `exact_limit` items the graph ranks the whole catalog itself; above, it answers the user's
-    vector, and an index chosen by measurement finds the items.
+    vector, and an index chosen by measurement finds the items. Where users have attributes, their
+    fields and encoding are kept too, for whoever asks the graph.
 
     Args:
         exact_limit: items that the graph ranks exactly.
@@ -60,13 +66,16 @@ class TwoTowerExport(RecommenderExport):
         return export_user_graph(towers, module.k, path)
 
     def _parity(self, path: Path, module: TopK, data: InteractionsDataModule) -> float:
+        towers = _towers(module)
+        batches = [b for users in (True, False) for b in self._asked(towers, data, users)]
         if not self._indexed(module):
-            return super()._parity(path, module, data)
-        run, towers, worst = session(path), _towers(module), 0.0
-        for batch in self._samples(data):
-            ours = _user_vectors(towers, batch["history"])
-            theirs = run.run(None, {"history": batch["history"].numpy()})[0]
-            worst = max(worst, float(np.abs(ours - theirs).max()))
+            return ranking_parity(path, _Bound(towers, module.k), batches, self.tolerance)
+        run, worst = session(path), 0.0
+        for batch in batches:
+            feed = {name: part.numpy() for name, part in batch.items() if name != "seen"}
+            known = {n.removeprefix(USER): p for n, p in batch.items() if n.startswith(USER)}
+            ours = _user_vectors(towers, batch["history"], known)
+            worst = max(worst, float(np.abs(ours - run.run(None, feed)[0]).max()))
         if worst > self.tolerance:
             raise ParityError(
                 f"{path}: user vectors differ by {worst:.2e}, more than the tolerance "
@@ -74,11 +83,27 @@ class TwoTowerExport(RecommenderExport):
             )
         return worst
 
+    def _asked(
+        self, towers: TwoTowerRecommender, data: InteractionsDataModule, known: bool
+    ) -> list[dict[str, Tensor]]:
+        """The samples, with what is known of their users, or with nothing known."""
+        if not towers.knows_users and not known:
+            return []  # the same again
+        asked = zip(self._samples(data), self._sampled_rows(data), strict=True)
+        users = data.test_task.users + 1
+        return [
+            batch | user_inputs(towers, users[rows] if known else torch.zeros_like(rows))
+            for batch, rows in asked
+        ]
+
     def _write_assets(self, folder: Path, module: TopK, data: InteractionsDataModule) -> None:
         assert isinstance(data, RetrievalDataModule), "two towers are trained on described items"
         towers = _towers(module)
         root = folder.parent
         (root / CONTENT).write_text(data.encoder.to_json(), "utf-8")
+        if data.profiles is not None:
+            told = json.dumps(data.profiles.encoding.as_json(), ensure_ascii=False)
+            (folder / FIELDS).write_text(told, "utf-8")
         trained = towers.item_tower.trained.cpu().numpy()[1:]
         names = data.interactions.item_ids
         # An item without interactions has a row in the table of ids, but nothing was learnt there.
@@ -87,7 +112,7 @@ class TwoTowerExport(RecommenderExport):
         task = data.test_task
         rows = torch.randperm(len(task), generator=torch.Generator().manual_seed(0))[: self.queries]
         history = task.histories.take(rows).recent(self.max_length).pad("left")
-        queries = _user_vectors(towers, history)
+        queries = _user_vectors(towers, history, towers.profile(task.users[rows] + 1))
         np.save(root / QUERIES, queries, allow_pickle=False)
         if self._indexed(module):
             with torch.inference_mode():
@@ -99,6 +124,20 @@ def _towers(module: TopK) -> TwoTowerRecommender:
     return cast(TwoTowerRecommender, module.scorer)
 
 
-def _user_vectors(towers: TwoTowerRecommender, history: torch.Tensor) -> np.ndarray:
+def _user_vectors(
+    towers: TwoTowerRecommender, history: Tensor, profile: Mapping[str, Tensor]
+) -> np.ndarray:
     with torch.inference_mode():
-        return towers.user_vectors(history, towers.catalog()).numpy()
+        return towers.user_vectors(history, towers.catalog(), profile).numpy()
+
+
+class _Bound(nn.Module):
+    """The user's graph with the model's own catalog: history, seen, what is known → the list."""
+
+    def __init__(self, towers: TwoTowerRecommender, k: int) -> None:
+        super().__init__()
+        self.graph = UserGraph(towers, k)
+
+    def forward(self, history: Tensor, seen: Tensor, *known: Tensor) -> tuple[Tensor, Tensor]:
+        found: tuple[Tensor, Tensor] = self.graph(history, seen, self.graph.model.catalog(), *known)
+        return found

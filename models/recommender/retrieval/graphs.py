@@ -7,6 +7,7 @@ graph. Limits: 2 GB a file, which is 4 million items at 128 numbers each.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -20,20 +21,25 @@ from models.export import describe, export_onnx
 from models.recommender.export import MASKED, Specs
 from models.recommender.interactions import DataError
 from models.recommender.retrieval.two_tower import TwoTowerRecommender
+from models.recommender.retrieval.user_inputs import USER
 
 TABLE = "table"
 
 
 class UserGraph(nn.Module):
-    """history [B, T], seen [B, S], table [V + 1, D] → items [B, k], scores [B, k]."""
+    """history [B, T], seen [B, S], table [V + 1, D] → items [B, k], scores [B, k].
+
+    What is known of the users follows, a tensor for each of the model's fields in their order.
+    """
 
     def __init__(self, model: TwoTowerRecommender, k: int) -> None:
         super().__init__()
         self.model = model
         self.k = k
 
-    def forward(self, history: Tensor, seen: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
-        scores = self.model.user_vectors(history, table) @ table.T
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        history, seen, table, *known = inputs
+        scores = self.model.user_vectors(history, table, _named(self.model, known)) @ table.T
         # Padding entries of `seen` are 0 and so mask the padding column as well.
         hidden = torch.cat([seen, torch.zeros_like(seen[:, :1])], dim=1)
         scores = scores.scatter(1, hidden, torch.full_like(hidden, MASKED, dtype=scores.dtype))
@@ -42,14 +48,18 @@ class UserGraph(nn.Module):
 
 
 class UserVectorGraph(nn.Module):
-    """history [B, T], table [V + 1, D] → vectors [B, D], for an index outside the graph."""
+    """history [B, T], table [V + 1, D] → vectors [B, D], for an index outside the graph.
+
+    What is known of the users follows, as in `UserGraph`.
+    """
 
     def __init__(self, model: TwoTowerRecommender) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, history: Tensor, table: Tensor) -> Tensor:
-        return self.model.user_vectors(history, table)
+    def forward(self, *inputs: Tensor) -> Tensor:
+        history, table, *known = inputs
+        return self.model.user_vectors(history, table, _named(self.model, known))
 
 
 class ItemGraph(nn.Module):
@@ -68,17 +78,20 @@ def export_user_graph(model: TwoTowerRecommender, k: int, path: Path) -> Specs:
     """Write the graph that answers items, its table bound to the model's own catalog."""
     table = _own_table(model)
     history = torch.tensor([[0, 1, 1], [1, 1, 1]])
+    known = user_inputs(model, torch.zeros(2, dtype=torch.int64))
     export_onnx(
         UserGraph(model, k),
         # Not one tensor twice: the exporter would make one input of both.
-        {"history": history, "seen": history.clone(), TABLE: table},
+        {"history": history, "seen": history.clone(), TABLE: table, **_wide(known)},
         {
             "history": {0: "batch", 1: "time"},
             "seen": {0: "batch", 1: "seen"},
             TABLE: {0: "catalog"},
+            **_dynamic(known),
         },
         ["items", "scores"],
         path,
+        variadic=True,
     )
     return bind_table(path, table.numpy(), k)
 
@@ -86,14 +99,45 @@ def export_user_graph(model: TwoTowerRecommender, k: int, path: Path) -> Specs:
 def export_user_vector_graph(model: TwoTowerRecommender, path: Path) -> Specs:
     """Write the graph that answers a vector, its table bound to the model's own catalog."""
     table = _own_table(model)
+    known = user_inputs(model, torch.zeros(2, dtype=torch.int64))
     export_onnx(
         UserVectorGraph(model),
-        {"history": torch.tensor([[0, 1, 1], [1, 1, 1]]), TABLE: table},
-        {"history": {0: "batch", 1: "time"}, TABLE: {0: "catalog"}},
+        {"history": torch.tensor([[0, 1, 1], [1, 1, 1]]), TABLE: table, **_wide(known)},
+        {"history": {0: "batch", 1: "time"}, TABLE: {0: "catalog"}, **_dynamic(known)},
         ["vectors"],
         path,
+        variadic=True,
     )
     return bind_table(path, table.numpy())
+
+
+def user_inputs(model: TwoTowerRecommender, users: Tensor) -> dict[str, Tensor]:
+    """What the graph is told of users, by the names of its inputs; code 0: nothing is known.
+
+    Args:
+        users: codes [B] of the model's vocabulary.
+    """
+    return {f"{USER}{name}": part for name, part in model.profile(users).items()}
+
+
+def _named(model: TwoTowerRecommender, known: Sequence[Tensor]) -> dict[str, Tensor]:
+    fields = model.profiles.columns if model.profiles is not None else ()
+    return dict(zip(fields, known, strict=True))
+
+
+def _wide(known: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Bags of two places and more: an axis of length 1 would be taken as fixed."""
+    return {
+        name: nn.functional.pad(part, (0, 1)) if part.ndim == 2 else part.clone()
+        for name, part in known.items()
+    }
+
+
+def _dynamic(known: Mapping[str, Tensor]) -> dict[str, dict[int, str]]:
+    return {
+        name: {0: "batch"} | ({1: f"{name}_values"} if part.ndim == 2 else {})
+        for name, part in known.items()
+    }
 
 
 def export_item_graph(model: TwoTowerRecommender, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, cast
 
 import torch
@@ -12,8 +12,11 @@ from torch.nn import functional as F
 from models.recommender.card import Description
 from models.recommender.history_model import HistoryModel
 from models.recommender.retrieval.content import ItemContent
+from models.recommender.retrieval.datamodule import OwnedRuns
 from models.recommender.retrieval.frequency import Frequency
 from models.recommender.retrieval.item_tower import ItemTower
+from models.recommender.retrieval.profile_tower import ProfileTower
+from models.recommender.retrieval.profiles import Profiles
 from models.recommender.retrieval.sampled_loss import mixed_inclusion, sampled_softmax
 from models.recommender.retrieval.user_towers import UserTower
 
@@ -22,24 +25,25 @@ class TwoTowerRecommender(HistoryModel):
     """Train both towers to tell every next item of every history from a batch's other items.
 
     The history is read through the item tower as well: an item that training never saw says as much
-    in a history as it can be recommended.
+    in a history as it can be recommended. What is known of the user is added to it.
 
     Args:
-        user_tower, item_tower, frequency: called with what only the data knows, make the parts
-            (`_partial_: true` in the config).
+        user_tower, item_tower, frequency, profile_tower: called with what only the data knows, make
+            the parts (`_partial_: true` in the config).
         temperature: similarities are divided by it.
         uniform_negatives: items of the training drawn at random, beside those of the batch.
         frequency_correction: share of the logarithm of how likely a candidate was to be one that
             is subtracted. 1 learns how likely an item is, popularity included; 0 learns how much
             likelier than usual, which lifts what is rare or new.
         spare_touched: items of a run are no negatives within it.
-        content, counts, n_attributes, n_items: of the data; see `RetrievalDataModule`.
+        content, counts, n_attributes, n_items, profiles: of the data; see `RetrievalDataModule`.
+            Without profiles there is no profile tower.
         optimizer, scheduler, weight_decay, evaluation_batch_size: see `HistoryModel`.
     """
 
     description: ClassVar[Description] = Description(
-        what="A two-tower retriever: the score is the product of a vector of a user's history and "
-        "one of each item's attributes, numbers, text and id",
+        what="A two-tower retriever: the score is the product of a vector of a user's history, and "
+        "attributes where they are given, and one of each item's attributes, numbers, text and id",
         limits="Items without interactions in training are recommended by what is known of them "
         "alone; `scripts/index_items.py` takes new ones in without training",
     )
@@ -63,6 +67,8 @@ class TwoTowerRecommender(HistoryModel):
         scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler] | None = None,
         weight_decay: float = 0.0,
         evaluation_batch_size: int = 512,
+        profile_tower: Callable[..., ProfileTower] | None = None,
+        profiles: Profiles | None = None,
     ) -> None:
         super().__init__(optimizer, scheduler, weight_decay, evaluation_batch_size)
         if not 0 <= frequency_correction <= 1:
@@ -72,6 +78,16 @@ class TwoTowerRecommender(HistoryModel):
         self.n_items = n_items
         self.item_tower = item_tower(counts=counts, n_attributes=n_attributes, content=content)
         self.user_tower = user_tower(dim=self.item_tower.dim)
+        self.profile_tower: ProfileTower | None = None
+        self.profiles = profiles
+        if profiles is not None:
+            if profile_tower is None:
+                raise ValueError(
+                    "user_attributes are given, but model.profile_tower, which reads them, is null"
+                )
+            self.profile_tower = profile_tower(profiles=profiles, dim=self.item_tower.dim)
+            for name, part in profiles.columns.items():
+                self.register_buffer(f"profile_of_{name}", part, persistent=False)
         self.frequency = frequency(counts=counts)
         self.temperature = temperature
         self.uniform_negatives = uniform_negatives
@@ -100,14 +116,37 @@ class TwoTowerRecommender(HistoryModel):
         ids = torch.arange(self.n_items + 1, device=self.device)
         return torch.cat([self.item_vectors(part) for part in ids.split(chunk)])
 
-    def user_vectors(self, history: Tensor, table: Tensor) -> Tensor:
-        """Left-padded history [B, T] → what to multiply item vectors with [B, D]."""
-        return self._scaled(self.user_tower.last(table[history], history != 0))
+    @property
+    def knows_users(self) -> bool:
+        return self.profiles is not None
 
-    def score(self, history: Tensor) -> Tensor:
-        """Left-padded history [B, T] → scores of all items [B, V + 1]."""
+    def profile(self, users: Tensor) -> dict[str, Tensor]:
+        """What is known of users, by field, of codes [B]; 0: nothing."""
+        fields = self.profiles.columns if self.profiles is not None else ()
+        return {name: cast(Tensor, getattr(self, f"profile_of_{name}"))[users] for name in fields}
+
+    def user_vectors(
+        self, history: Tensor, table: Tensor, profile: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Left-padded history [B, T] → what to multiply item vectors with [B, D].
+
+        Args:
+            profile: what is known of the users, by field; None: nothing.
+        """
+        states = self.user_tower.last(table[history], history != 0)
+        if profile and self.profile_tower is not None:
+            states = states + self.profile_tower(profile)
+        return self._scaled(states)
+
+    def score(self, history: Tensor, users: Tensor | None = None) -> Tensor:
+        """Left-padded history [B, T] → scores of all items [B, V + 1].
+
+        Args:
+            users: codes [B] whose they are; 0 or None: nothing is known of them.
+        """
         table = self.catalog()
-        return self.user_vectors(history, table) @ table.T
+        profile = None if users is None else self.profile(users)
+        return self.user_vectors(history, table, profile) @ table.T
 
     def catalog(self) -> Tensor:
         """`item_table`, kept outside training until the mode or the weights change."""
@@ -126,8 +165,9 @@ class TwoTowerRecommender(HistoryModel):
         self._table = None
         return super().load_state_dict(*args, **kwargs)
 
-    def training_step(self, run: Tensor, batch_index: int) -> Tensor:
+    def training_step(self, batch: Tensor | OwnedRuns, batch_index: int) -> Tensor:
         """One batch of right-padded runs [B, T + 1]: inputs are all but the last item."""
+        run, users = batch if isinstance(batch, OwnedRuns) else (batch, None)
         inputs, targets = run[:, :-1], run[:, 1:]
         real = targets != 0
         places = torch.randint(len(self.drawn), (self.uniform_negatives,), device=run.device)
@@ -135,7 +175,10 @@ class TwoTowerRecommender(HistoryModel):
         used, place = torch.cat([run.flatten(), uniform]).unique(return_inverse=True)
         vectors = self.item_vectors(used)  # [K, D]: an item of the batch is embedded once
         place = place[: run.numel()].view_as(run)
-        states = self.user_tower(vectors[place[:, :-1]], inputs != 0)[real]  # [P, D]
+        states = self.user_tower(vectors[place[:, :-1]], inputs != 0)  # [B, T, D]
+        if users is not None and self.profile_tower is not None:
+            states = states + self.profile_tower(self.profile(users))[:, None]
+        states = states[real]  # [P, D]
         own = targets[real]
         self.frequency.observe(own.unique())
         candidates = torch.cat([own, uniform]).unique()  # [C]

@@ -31,11 +31,11 @@ class IndexedRecommendationCodec(RecommendationCodec):
             )
 
     def example(self, width: int) -> dict[str, np.ndarray]:
-        return {"history": super().example(width)["history"]}
+        return _unseen(super().example(width))
 
     def encode(self, instances: list[Query]) -> dict[str, np.ndarray]:
-        """Left-padded `history` [B, T], as long as the longest."""
-        return {"history": super().encode(instances)["history"]}
+        """Left-padded `history` [B, T], as long as the longest, and what is known of users."""
+        return _unseen(super().encode(instances))
 
     def decode(self, outputs: list[np.ndarray], instances: list[Query]) -> list[dict[str, Any]]:
         """The first k unseen items near each vector, with their scores."""
@@ -58,3 +58,8 @@ class IndexedRecommendationCodec(RecommendationCodec):
                 }
             )
         return answers
+
+
+def _unseen(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The graph does not read what an instance has seen: the index's answers are without it."""
+    return {name: column for name, column in inputs.items() if name != "seen"}

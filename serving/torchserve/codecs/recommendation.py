@@ -1,13 +1,15 @@
-"""Histories of item ids in, ranked item ids out."""
+"""Histories of item ids in, and what is known of users; ranked item ids out."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from models.artifact import Artifact
+from models.recommender.ranking.fields import FieldError
+from models.recommender.retrieval.user_inputs import UserInputs, stacked
 from serving.torchserve.codecs.errors import InstanceError
 from serving.torchserve.codecs.one_run import OneRun
 
@@ -22,21 +24,27 @@ class Query:
     seen: list[int]
     k: int
     unknown: int
+    user: dict[str, np.ndarray] = field(default_factory=dict)  # by input, one row each
 
 
 class RecommendationCodec(OneRun):
-    """Instances `{"history": [id, …], "seen": [id, …]?, "k": n?}`, most recent item last."""
+    """Instances `{"history": [id, …], "seen": [id, …]?, "k": n?, "user": {field: value}?}`.
+
+    The most recent item is last. `user` is what is known of the user, for a model that reads it;
+    null and fields that are not sent are missing values, and others are not read.
+    """
 
     def __init__(self, artifact: Artifact) -> None:
         self.items: list[str] = artifact.read_asset("items.json")
         self.code = {item: i + 1 for i, item in enumerate(self.items)}
         self.max_history = artifact.signature.limits["history"]
         self.max_k = artifact.signature.limits["k"]
+        self.user = UserInputs.of(artifact)
 
     def example(self, width: int) -> dict[str, np.ndarray]:
         """A batch of `width` full-length histories."""
         history = np.ones((width, self.max_history), dtype=np.int64)
-        return {"history": history, "seen": history}
+        return {"history": history, "seen": history, **self.user.columns([{}] * width)}
 
     def check(self, instance: Any) -> Query:
         """Raises `InstanceError` 400 for a malformed instance, 422 for one without known items."""
@@ -54,13 +62,26 @@ class RecommendationCodec(OneRun):
             )
         also = [c for c in map(self.code.get, seen) if c]
         unknown = len(history) - len(known)
-        return Query(known[-self.max_history :], [*known, *also], k, unknown)
+        user = self._user(instance.get("user"))
+        return Query(known[-self.max_history :], [*known, *also], k, unknown, user)
+
+    def _user(self, given: Any) -> dict[str, np.ndarray]:
+        """What is known of the user as the graph's inputs take it."""
+        if given is not None and not isinstance(given, dict):
+            raise InstanceError(
+                400, f"user is {str(given)[:40]!r}; it must be an object of field → value, or null"
+            )
+        try:
+            return self.user.columns([given or {}])
+        except FieldError as error:
+            raise InstanceError(400, f"user.{error}") from error
 
     def encode(self, instances: list[Query]) -> dict[str, np.ndarray]:
         """Left-padded `history` [B, T] and 0-padded `seen` [B, S], as long as the longest."""
         return {
             "history": _pad([q.history for q in instances], left=True),
             "seen": _pad([q.seen for q in instances], left=False),
+            **{n: stacked([q.user[n] for q in instances]) for n in instances[0].user},
         }
 
     def decode(self, outputs: list[np.ndarray], instances: list[Query]) -> list[dict[str, Any]]:

@@ -78,6 +78,13 @@ def spared(problem) -> NotNegative:  # type: ignore[no-untyped-def]
     return NotNegative.of(runs, real.nonzero()[:, 0], 20)
 
 
+def test_a_gpu_scores_many_positions_at_once_and_a_cpu_what_its_cache_holds() -> None:
+    loss = FullCrossEntropy(chunk=512, gpu_logits=2**27)
+    assert loss.positions(torch.device("cpu"), 3_416) == 512
+    assert loss.positions(torch.device("cuda"), 3_416) == 39_290
+    assert loss.positions(torch.device("cuda"), 10_000_000) == 512, "memory stays bounded"
+
+
 @pytest.mark.parametrize("chunk", [5, 1000])
 def test_spared_items_are_no_negatives(problem, spared, chunk) -> None:  # type: ignore[no-untyped-def]
     hidden, items, targets = problem

@@ -32,6 +32,7 @@ class Upstream:
         self.moods: dict[str, str] = {}  # of single models
         self.calls: list[int] = []
         self.ranked: list[dict[str, Any]] = []  # what the ranker was asked
+        self.asked: list[dict[str, Any]] = []  # what the other models were
         self.scores: Callable[[dict[str, Any]], list[float]] = lambda items: [
             -float(item[1:]) for item in items["item_id"]
         ]
@@ -43,6 +44,7 @@ class Upstream:
         mood = self.moods.get(model, self.mood)
         if model != "ranker":
             self.calls.append(len(questions))
+            self.asked += questions
         if mood == "slow":
             await asyncio.sleep(6.0)
         if mood == "broken":

@@ -75,12 +75,54 @@ def test_speed_decides_among_those_that_find_enough(
     def known(self: IndexChooser, index: Any, queries: np.ndarray, k: int) -> float:
         return speeds[type(index).__name__]
 
-    monkeypatch.setattr(IndexChooser, "_speed", known)
+    monkeypatch.setattr(IndexChooser, "speed", known)
     recipes = [HNSW(efforts=(512,)), IVF(efforts=(256,))]
     chooser = IndexChooser(recipes, k=5, min_recall=0.95)
     assert chooser.choose(vectors, vectors[:50]).chosen.name == "hnsw"
     speeds["IndexFlatIP"] = 1000.0
     assert chooser.choose(vectors, vectors[:50]).chosen.name == "exact"
+
+
+class Endless:
+    """Is never built; it looks at faiss's clock as faiss's own loops do."""
+
+    name = "endless"
+    efforts = (1,)
+
+    def build(self, vectors: np.ndarray) -> Any:
+        index = faiss.IndexHNSWFlat(vectors.shape[1], 64, faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efConstruction = 500
+        while True:
+            index.add(vectors)
+
+    def set_effort(self, index: Any, effort: int) -> None:
+        raise AssertionError("an index that was not built is not asked")
+
+
+def test_what_is_not_built_in_time_is_left_out_and_named(
+    vectors: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipes = [Endless(), IVF(efforts=(64,))]
+    chooser = IndexChooser(recipes, k=20, min_recall=0.9, seconds=0.01, build_s=0.5)
+    choice = chooser.choose(vectors, vectors[:50])
+    assert list(choice.unfinished) == ["endless"]
+    assert 0.5 <= choice.unfinished["endless"] < 10
+    assert [row.name for row in choice.measured] == ["exact", "ivf"]
+    assert "index endless is not built within 0.5 s and left out" in caplog.text
+
+
+class Broken(Endless):
+    """Cannot be built at all."""
+
+    def build(self, vectors: np.ndarray) -> Any:
+        return faiss.IndexFlatIP(vectors.shape[1]).reconstruct(7)
+
+
+def test_a_building_that_fails_is_not_taken_for_a_slow_one(vectors: np.ndarray) -> None:
+    with pytest.raises(RuntimeError):
+        IndexChooser([Broken()], seconds=0.01, build_s=60).choose(vectors, vectors[:5])
+    with pytest.raises(ValueError, match="build_s must be above 0 seconds, or null, not 0"):
+        IndexChooser([], build_s=0)
 
 
 def test_a_catalog_smaller_than_the_list(vectors: np.ndarray) -> None:

@@ -11,6 +11,7 @@ import torch
 from models.recommender.retrieval.content import ItemContent
 from models.recommender.retrieval.frequency import ExactCounts
 from models.recommender.retrieval.item_tower import ItemTower
+from models.recommender.retrieval.profiles import Profiles
 from models.recommender.retrieval.two_tower import TwoTowerRecommender
 from models.recommender.retrieval.user_towers import PooledTower, TransformerTower, UserTower
 from models.recommender.transformer import GatedBlock
@@ -36,7 +37,12 @@ def content() -> ItemContent:
     return ItemContent(attributes, numbers, torch.randn(V, 5, generator=generator)).padded()
 
 
-def model(counts: torch.Tensor | None = None, **tower: Any) -> TwoTowerRecommender:
+def model(
+    counts: torch.Tensor | None = None,
+    profiles: Profiles | None = None,
+    profile_tower: Any = None,
+    **tower: Any,
+) -> TwoTowerRecommender:
     torch.manual_seed(0)
     if counts is None:
         counts = torch.ones(V + 1, dtype=torch.int64)
@@ -53,6 +59,8 @@ def model(counts: torch.Tensor | None = None, **tower: Any) -> TwoTowerRecommend
         counts=counts,
         n_attributes=5,
         uniform_negatives=4,
+        profiles=profiles,
+        profile_tower=profile_tower,
     )
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +258,36 @@ def test_a_ranker_of_features_that_the_store_lacks_is_refused_at_the_start(
     with pytest.raises(UnknownNameError, match="no feature of item_content 'colour'") as refused:
         GatewayState(shop_config)
     assert refused.value.exit_code == 66
+
+
+async def test_a_model_is_told_what_it_reads_of_users(
+    shop_config: DictConfig, upstream: Upstream, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A second model of users' attributes: of the store those that it has, and no others."""
+    fields = [
+        {"name": "years", "kind": "dense", "side": "user", "feature": "user_profile:age"},
+        {"name": "mood", "kind": "categorical", "side": "user", "feature": "user_profile:mood"},
+        {"name": "sent", "kind": "categorical", "side": "user", "feature": None},
+    ]
+    main = artifact.load(Path(shop_config.artifacts.recommender))
+    parts = tmp_path / "parts"
+    shutil.copytree(main.path, parts, ignore=shutil.ignore_patterns(artifact.SIGNATURE))
+    (parts / "assets" / "user_fields.json").write_text(json.dumps({"fields": fields}))
+    signature = replace(main.signature, name="two_tower", files={})
+    shop_config.artifacts.retrieval = str(artifact.write(parts, tmp_path, signature).path)
+    async with running(shop_config) as session:
+        for user in ("u1", "u4"):
+            assert (await ask(session, f"/recommend?user_id={user}&n=3"))["source"] == "model"
+        history = {"requests": [{"history": ["i05"], "n": 3}]}
+        assert (await session.post("/v1/recommendations", json=history)).status_code == 200
+    told = [(q["history"], q.get("user")) for q in upstream.asked]
+    assert (["i01", "i02"], {"years": 30}) in told, "the second model"
+    assert (["i01", "i02"], None) in told, "the first one reads nothing of users"
+    assert [user for asked, user in told if asked == ["i04", "i05"]] == [None] * 2, "no profile"
+    assert [user for asked, user in told if asked == ["i05"]] == [None] * 2
+    assert "two_tower 20260101-000000-000 goes without what it reads of users as 'mood': the" in (
+        caplog.text
+    )
 
 
 async def test_new_items_are_proposed_from_the_catalogs_youngest(
