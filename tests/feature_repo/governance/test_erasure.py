@@ -86,7 +86,8 @@ def test_nothing_of_the_id_is_left_anywhere(request: pytest.FixtureRequest, fixt
     report = company.erasure()(USER, "ticket 7", "ann")
     assert traces(company.root) == []
     assert report.complete
-    assert report.places["online"].found == 3
+    # history, statistics, counters, profile, categories
+    assert report.places["online"].found == 5
     assert online(company, USER) == [None] * 3
     assert online(company, OTHER) == here
     for view, rows in others.items():
@@ -95,7 +96,8 @@ def test_nothing_of_the_id_is_left_anywhere(request: pytest.FixtureRequest, fixt
     for place in (
         "warehouse/events", "warehouse/users", "warehouse/orders", "warehouse/predictions",
         "truth/users", "features/offline/user_history", "features/offline/user_statistics",
-        "features/offline/user_counters", "features/quarantine/user_counters",
+        "features/offline/user_counters", "features/offline/user_profile",
+        "features/offline/user_categories", "features/quarantine/user_counters",
         "features/snapshots/train", "metadata/journal", "online",
     ):  # fmt: skip
         assert report.places[place].removed == report.places[place].found > 0, place

@@ -203,7 +203,7 @@ def test_the_configs_fields_are_those_of_the_feature_service() -> None:
     there = {
         f"{d.full_name}:{f['name']}"
         for d in declared()
-        if d.full_name in SERVICES["ranking_v1"]
+        if d.full_name in SERVICES["ranking_v2"]
         for f in d.content["features"]
     }
     assert isinstance(fields, dict)

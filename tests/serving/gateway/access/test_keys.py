@@ -38,7 +38,7 @@ def made(keys: ApiKeys, name: str, lifetime: timedelta | None = None, **roles: s
 
 async def test_a_key_works_in_both_headers(guarded: Client, keys: ApiKeys) -> None:
     secret = made(keys, "batch", millrace="reader")
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.3)
     assert secret.startswith("mk_")
     assert (await guarded.get(URL, headers={"X-API-Key": secret})).status_code == 200
     assert (await guarded.get(URL, headers=bearer(secret))).status_code == 200
@@ -48,7 +48,7 @@ async def test_the_secret_is_nowhere_on_disk(
     guarded: Client, keys: ApiKeys, own_features: Path, tmp_path: Path
 ) -> None:
     secret = made(keys, "batch", millrace="writer")
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.3)
     push = "/v1/features/user_history/push"
     await guarded.post(push, json={"rows": []}, headers={"X-API-Key": secret})
     await guarded.get("/v1/audit", headers={"X-API-Key": secret})
@@ -88,7 +88,7 @@ async def test_a_running_gateway_notices_new_and_revoked_keys(
 ) -> None:
     secret = made(keys, "late", millrace="reader")
     headers = {"X-API-Key": secret}
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.3)
     assert (await guarded.get(URL, headers=headers)).status_code == 200
     keys.revoke("late", "test")
     await asyncio.sleep(0.5)
@@ -97,7 +97,7 @@ async def test_a_running_gateway_notices_new_and_revoked_keys(
 
 async def test_known_keys_outlive_the_database(guarded: Client, keys: ApiKeys) -> None:
     secret = made(keys, "steady", millrace="reader")
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.3)
     assert (await guarded.get(URL, headers={"X-API-Key": secret})).status_code == 200
     with keys.database.begin() as connection:
         connection.execute(sa.text("ALTER TABLE api_keys RENAME TO gone"))
@@ -164,7 +164,7 @@ async def test_recommendations_are_for_readers_too(
 
 async def test_admins_manage_keys_over_http(guarded: Client, keys: ApiKeys) -> None:
     headers = {"X-API-Key": made(keys, "root", any="admin"), "X-Reason": "a new job"}
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.3)
     body = {"name": "job", "roles": {"millrace": "writer"}, "expires_days": 30}
     created = await guarded.post("/v1/keys", json=body, headers=headers)
     assert created.status_code == 201
@@ -195,7 +195,7 @@ async def test_admins_manage_keys_over_http(guarded: Client, keys: ApiKeys) -> N
 )
 async def test_bad_keys_over_http(guarded: Client, keys: ApiKeys, body: Any, words: str) -> None:
     headers = {"X-API-Key": made(keys, "root", any="admin")}
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.3)
     answer = await guarded.post("/v1/keys", json=body, headers=headers)
     assert answer.status_code == 422
     assert words in answer.json()["detail"]
@@ -204,7 +204,7 @@ async def test_bad_keys_over_http(guarded: Client, keys: ApiKeys, body: Any, wor
 async def test_nobody_gives_more_than_they_have(guarded: Client, keys: ApiKeys) -> None:
     headers = {"X-API-Key": made(keys, "local", millrace="admin")}
     made(keys, "root", any="admin")
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.3)
     for roles in ({"*": "reader"}, {"other": "reader"}, {"millrace": "reader", "other": "admin"}):
         body = {"name": "more", "roles": roles}
         answer = await guarded.post("/v1/keys", json=body, headers=headers)
