@@ -12,11 +12,11 @@ import numpy as np
 import polars as pl
 
 from models import artifact
-from models.export import session
 from models.recommender.interactions import DataError
 from models.recommender.policy.log import Log
 from models.recommender.policy.sums import Array, Codes
 from models.recommender.retrieval.user_inputs import UserInputs
+from models.session import session
 
 logger = logging.getLogger(__name__)  # `log` is what is judged
 
