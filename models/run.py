@@ -14,6 +14,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from models.checkpoint import standing
 from models.fitted import Fitted
 from models.report import Report, conditions
 
@@ -63,7 +64,7 @@ class Run:
             raise RunError(f"{folder}: no config.yaml; give the output_dir of a training run")
         path = Path(checkpoint)
         if path.suffix != ".ckpt":
-            path = folder / "checkpoints" / f"{checkpoint}.ckpt"
+            path = standing(folder / "checkpoints" / f"{checkpoint}.ckpt")
         if not path.exists():
             there = sorted(p.stem for p in path.parent.glob("*.ckpt")) or "none"
             raise RunError(f"no checkpoint at {path}; there are: {there}")

@@ -20,6 +20,8 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from models.checkpoint import standing
+from models.launcher import end_with_agent
 from models.report import Report, conditions
 
 log = logging.getLogger(__name__)
@@ -100,7 +102,10 @@ def parts(group: DictConfig | None) -> list[Any]:
 
 
 def prepare_process(cfg: DictConfig) -> None:
-    """Seeds, threads, matrix precision, and an allocator that keeps what it freed."""
+    """Seeds, threads, matrix precision, an allocator that keeps what it freed, and an end with
+    the launcher.
+    """
+    end_with_agent()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
@@ -131,13 +136,14 @@ def load_best(trainer: pl.Trainer, model: pl.LightningModule) -> dict[str, float
     last weights stay, and the last validation's metrics are returned.
     """
     keeper: Any = trainer.checkpoint_callback
-    best = getattr(keeper, "best_model_path", "")
-    if not best or keeper.monitor is None:
+    kept = getattr(keeper, "best_model_path", "")
+    if not kept or keeper.monitor is None:
         log.info("the last weights are evaluated")
         shown = trainer.callback_metrics.items()
         return {name: float(value) for name, value in shown if name.startswith("val_")}
-    if Path(best).is_dir():  # of several processes; the model knows how to read it whole
-        cast(Any, model).load_shards(Path(best))
+    best = standing(Path(kept))  # a run that was killed may have nothing better to replace it
+    if best.is_dir():  # of several processes; the model knows how to read it whole
+        cast(Any, model).load_shards(best)
     else:
         state = torch.load(best, map_location=model.device, weights_only=False)
         model.load_state_dict(state["state_dict"])
@@ -151,7 +157,7 @@ def _checkpoint(cfg: DictConfig, output: Path) -> str | None:
     if cfg.resume in (None, False):
         return None
     own = cfg.resume in (True, "auto")
-    path = output / "checkpoints" / "last.ckpt" if own else Path(cfg.resume)
+    path = standing(output / "checkpoints" / "last.ckpt" if own else Path(cfg.resume))
     if cfg.resume == "auto" and not path.exists():
         log.info("resume=auto: no checkpoint at %s yet; training begins", path)
         return None

@@ -25,8 +25,7 @@ SHARED = ["experiment=recommender/dlrm", "data.path=/shared/rows", "trainer=shar
 
 def launch(arguments: Sequence[str]) -> tuple[Any, list[str]]:
     """torchrun's own reading of its command line, and the overrides behind the script."""
-    known = [a.replace("$(NODE_RANK)", "0") for a in arguments]  # as Kubernetes fills it in
-    options = get_args_parser().parse_args(known)
+    options = get_args_parser().parse_args(arguments)
     assert options.training_script == "scripts/train.py"
     return options, options.training_script_args
 
@@ -126,7 +125,7 @@ def manifests() -> dict[str, Any]:
     return {part["kind"]: part for part in yaml.safe_load_all(text)}
 
 
-def test_pods_find_the_first_one_and_know_their_rank(manifests: dict[str, Any]) -> None:
+def test_pods_meet_at_the_first_one(manifests: dict[str, Any]) -> None:
     service, job = manifests["Service"], manifests["Job"]
     assert (service["apiVersion"], job["apiVersion"]) == ("v1", "batch/v1")
     assert service["spec"]["clusterIP"] == "None", "headless: a name for each pod"
@@ -138,15 +137,14 @@ def test_pods_find_the_first_one_and_know_their_rank(manifests: dict[str, Any]) 
     }  # which the Job controller puts on its pods
     [container] = pods["containers"]
     options, _ = launch(container["args"][1:])
-    assert options.master_addr == f"{job['metadata']['name']}-0.{name}"
+    # A rendezvous of fixed ranks would let a new pod join what the first is just leaving.
+    assert (options.rdzv_backend, options.node_rank) == ("c10d", 0)
+    host, port = options.rdzv_endpoint.split(":")
+    assert host == f"{job['metadata']['name']}-0.{name}"
     ports = {p["port"] for p in service["spec"]["ports"]}
-    assert ports == {int(options.master_port)} == {p["containerPort"] for p in container["ports"]}
+    assert ports == {int(port)} == {p["containerPort"] for p in container["ports"]}
     assert job["spec"]["completionMode"] == "Indexed"
     assert int(options.nnodes) == job["spec"]["completions"] == job["spec"]["parallelism"]
-    [rank] = [e for e in container["env"] if e["name"] == "NODE_RANK"]
-    assert "--node-rank=$(NODE_RANK)" in container["args"]
-    index = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
-    assert rank["valueFrom"]["fieldRef"]["fieldPath"] == index
 
 
 def test_the_jobs_training_composes_and_goes_on_after_a_killed_pod(

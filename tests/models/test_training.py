@@ -274,6 +274,19 @@ def test_resume_auto_begins_and_then_goes_on(
     assert json.loads((tmp_path / "metrics.json").read_text())["conditions"]["epochs"] == 2
 
 
+def test_what_a_kill_left_beside_its_name_is_found(sequences: Path, tmp_path: Path) -> None:
+    """As between the two renames that replace a sharded checkpoint."""
+    again = ["resume=auto", "export=none", "evaluation.floors=null"]
+    train(config(sequences, tmp_path, "trainer.max_epochs=1", *again))
+    for name in ("last.ckpt", "best.ckpt"):
+        path = tmp_path / "checkpoints" / name
+        path.rename(path.with_name(f".{name}.before"))
+    assert Run.open(tmp_path).evaluate().model
+    train(config(sequences, tmp_path, "trainer.max_epochs=2", *again))
+    assert json.loads((tmp_path / "metrics.json").read_text())["conditions"]["epochs"] == 2
+    assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
+
+
 def test_other_data_is_refused_by_a_resume_and_by_a_second_look(
     run: tuple[Path, dict[str, float]], sequences: Path, tmp_path: Path
 ) -> None:

@@ -13,7 +13,6 @@ clipping does not reach fused updates.
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -40,6 +39,7 @@ from torchrec.distributed.types import ShardingPlan, ShardingType
 from torchrec.optim.apply_optimizer_in_backward import apply_optimizer_in_backward
 from torchrec.optim.keyed import CombinedOptimizer, KeyedOptimizerWrapper
 
+from models.checkpoint import remove, replace
 from models.recommender.interactions import DataError
 from models.recommender.ranking.nets.net import RankingNet
 
@@ -179,7 +179,7 @@ class ShardedStrategy(ModelParallelStrategy):
         path = Path(self.broadcast(filepath))
         staging = path.with_name(f".{path.name}.partial")
         if self.is_global_zero:
-            shutil.rmtree(staging, ignore_errors=True)
+            remove(staging)
         self.barrier()
         states = {
             "state_dict": checkpoint.pop("state_dict"),
@@ -188,13 +188,7 @@ class ShardedStrategy(ModelParallelStrategy):
         save(states, checkpoint_id=staging)
         if self.is_global_zero:
             torch.save(checkpoint, staging / META)
-            # Two renames: a run that is killed here must find one of them whole.
-            before = path.with_name(f".{path.name}.before")
-            _remove(before)
-            if path.exists():
-                path.rename(before)
-            staging.rename(path)
-            _remove(before)
+            replace(path, staging)
         self.barrier()
 
     def load_checkpoint(
@@ -252,13 +246,6 @@ def require_whole(path: Path) -> None:
             "sharded checkpoint needs all of its files: bring it back, or go on from another one "
             "with resume=<path>"
         )
-
-
-def _remove(path: Path) -> None:
-    """A checkpoint of either form: a folder, or one process's file."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    path.unlink(missing_ok=True)
 
 
 def _fill(target: Any, whole: Tensor) -> None:

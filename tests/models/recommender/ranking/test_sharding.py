@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -32,16 +33,27 @@ SETTINGS = [
 ]  # fmt: skip
 
 
-def start(processes: int, data: Path, output: Path, *overrides: str) -> subprocess.Popen[str]:
+LAUNCHED = "tests/models/recommender/ranking/launched.py"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        port: int = free.getsockname()[1]
+    return port
+
+
+def torchrun(options: list[str], data: Path, output: Path, *overrides: str) -> list[str]:
+    run = [sys.executable, "-m", "torch.distributed.run", *options, LAUNCHED]
+    return [*run, str(data), str(output), *SETTINGS, *overrides]
+
+
+def start(processes: int, data: Path, output: Path, *overrides: str) -> subprocess.Popen[str]:
+    options = [f"--nproc-per-node={processes}", f"--master-port={free_port()}"]
     return subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}",
-         f"--master-port={port}", "tests/models/recommender/ranking/launched.py", str(data),
-         str(output), *SETTINGS, *overrides],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        torchrun(options, data, output, *overrides), cwd=ROOT, env=ENVIRONMENT,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
 
@@ -49,6 +61,57 @@ def finish(*processes: subprocess.Popen[str]) -> None:
     for process in processes:
         said, _ = process.communicate(timeout=280)
         assert process.returncode == 0, said[-4000:]
+
+
+def wait_for(happened: Callable[[], bool], what: str, seconds: float = 100) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, f"{what} for {seconds} s"
+        time.sleep(0.05)
+
+
+def children(pid: int) -> list[int]:
+    return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def running(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+class Machine:
+    """A shell that starts an agent of one process, and again until it ends well.
+
+    What it says lies in `log`. Leaving ends the shell and its agent, and with that the process.
+    """
+
+    def __init__(self, port: int, log: Path, data: Path, output: Path, *overrides: str) -> None:
+        options = ["--nnodes=2", "--nproc-per-node=1", "--max-restarts=0", "--rdzv-id=41"]
+        options += ["--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port}"]
+        command = shlex.join(torchrun(options, data, output, *overrides))
+        self.log = log
+        with log.open("w") as out:
+            self.shell = subprocess.Popen(
+                ["bash", "-c", f"until {command}; do sleep 1; done"], cwd=ROOT, env=ENVIRONMENT,
+                stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+
+    def __enter__(self) -> Machine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.shell.poll() is None:
+            os.killpg(self.shell.pid, signal.SIGKILL)
+            self.shell.wait()
+
+    def processes(self) -> tuple[int, int]:
+        """The agent and its rank."""
+        [agent] = children(self.shell.pid)
+        [rank] = children(agent)
+        return agent, rank
+
+    def finish(self) -> str:
+        assert self.shell.wait(timeout=200) == 0, self.log.read_text()[-4000:]
+        return self.log.read_text()
 
 
 def weights(run: Path, scratch: Path) -> Mapping[str, torch.Tensor]:
@@ -107,18 +170,40 @@ def test_a_run_goes_on_after_a_killed_rank(data: Path, tmp_path: Path) -> None:
     process = start(2, data, tmp_path, "trainer.max_epochs=10000",
                     "callbacks.early_stopping=null")  # fmt: skip
     last = tmp_path / "checkpoints" / "last.ckpt" / "meta.pt"
-    deadline = time.monotonic() + 200
-    while not last.exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    children = f"/proc/{process.pid}/task/{process.pid}/children"
-    ranks = [int(n) for n in Path(children).read_text().split()]
-    os.kill(ranks[-1], signal.SIGKILL)
+    wait_for(last.exists, "no checkpoint", 200)
+    os.kill(children(process.pid)[-1], signal.SIGKILL)
     process.communicate(timeout=100)
     assert process.returncode != 0
     reached = torch.load(last, weights_only=False)["epoch"]
     finish(start(2, data, tmp_path, f"trainer.max_epochs={reached + 2}", "resume=true"))
     report = json.loads((tmp_path / "metrics.json").read_text())
     assert report["conditions"]["epochs"] == reached + 2
+
+
+@pytest.mark.slow
+def test_two_machines_go_on_after_one_of_them_was_killed(data: Path, tmp_path: Path) -> None:
+    """Its agent falls to `kill -9`, and its rank with it. Then the other rank and agent end too,
+    and both shells start the same command again; nobody else does anything.
+    """
+    output, whole, port = tmp_path / "two", tmp_path / "one", free_port()
+    settings = ("trainer.max_epochs=12", "callbacks.early_stopping=null")
+    logs = [tmp_path / f"machine {n}.log" for n in range(2)]
+    last = output / "checkpoints" / "last.ckpt" / "meta.pt"
+    with (
+        Machine(port, logs[0], data, output, *settings, "resume=auto") as first,
+        Machine(port, logs[1], data, output, *settings, "resume=auto") as second,
+    ):
+        wait_for(last.exists, "no checkpoint")
+        (agent, rank), (_, survivor) = first.processes(), second.processes()
+        os.kill(agent, signal.SIGKILL)
+        wait_for(lambda: not running(rank), "its rank goes on without it")
+        wait_for(lambda: not running(survivor), "the other rank goes on without its peer")
+        said = [machine.finish() for machine in (first, second)]
+    assert any("Restored all states" in log for log in said), "from the checkpoint, not anew"
+    assert json.loads((output / "metrics.json").read_text())["conditions"]["epochs"] == 12
+    finish(start(1, data, whole, *settings))  # never interrupted
+    resumed, never = (weights(run, tmp_path / "whole.pt") for run in (output, whole))
+    assert difference(resumed, never) < 1e-3
 
 
 @pytest.mark.slow
