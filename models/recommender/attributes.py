@@ -26,7 +26,7 @@ from models.recommender.retrieval.content_encoder import (
     texts_of,
     values_of,
 )
-from models.recommender.retrieval.profiles import Profiles
+from models.recommender.retrieval.profiles import Profiles, raw_values
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +125,16 @@ class AttributeTable:
         columns = self._columns(encoder=None)
         frame, found = self._aligned(ids, columns)
         return Profiles.of(frame, trained & found, columns, self.features, self.min_count)
+
+    def values(self, ids: pl.Series) -> pl.DataFrame:
+        """Categories and numbers as towers take them raw, a row for each id; null: not known.
+
+        Raises:
+            DataError: as `read`.
+        """
+        columns = self._columns(encoder=None)
+        frame, _ = self._aligned(ids, columns)
+        return pl.DataFrame(raw_values(frame, columns))
 
     def _columns(self, encoder: str | None) -> Columns:
         return Columns(

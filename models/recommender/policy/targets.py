@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -12,13 +11,20 @@ import numpy as np
 import polars as pl
 
 from models import artifact
+from models.recommender.attributes import AttributeTable
 from models.recommender.interactions import DataError
 from models.recommender.policy.log import Log
 from models.recommender.policy.sums import Array, Codes
+from models.recommender.policy.users import known_users
 from models.recommender.retrieval.user_inputs import UserInputs
 from models.session import session
 
-logger = logging.getLogger(__name__)  # `log` is what is judged
+
+class Question(NamedTuple):
+    """What a model is asked."""
+
+    history: tuple[int, ...]  # codes, oldest first
+    user: str  # what the model reads of the user, as JSON
 
 
 class Target(NamedTuple):
@@ -87,6 +93,9 @@ class ArtifactTarget:
         path: the artifact's folder, or one that holds versions, of which the newest counts.
         history: the log's column of what each user had touched, oldest first: a list, or, where
             it is `features`, the JSON of the gateway's prediction log.
+        features: the log's column of features as served, JSON, from which a model that reads
+            attributes of users takes them; None, or a column that the log lacks: none were kept.
+        users: a table of users, for what those features do not tell; None: there is none.
         temperature: T ≥ 0, in units of the scores.
         epsilon: share of places at which it explores.
 
@@ -97,6 +106,8 @@ class ArtifactTarget:
 
     path: str
     history: str = "features"
+    features: str | None = "features"
+    users: AttributeTable | None = None
     temperature: float = 0.0
     epsilon: float = 0.0
     batch_size: int = 256
@@ -145,29 +156,33 @@ class ArtifactTarget:
     def _ask(
         self, loaded: artifact.Artifact, names: list[str], log: Log
     ) -> tuple[list[list[str]], list[list[float]]]:
-        """For each row, the model's list and its scores; one question a distinct history."""
+        """For each row, the model's list and its scores; one question a distinct history and user
+        as the model knows them.
+        """
         code = {name: i + 1 for i, name in enumerate(names)}
         length = int(loaded.signature.limits["history"])
-        histories = [tuple(code[i] for i in h if i in code) for h in self._histories(log)]
-        distinct = list(dict.fromkeys(histories))
-        answers: dict[tuple[int, ...], tuple[list[str], list[float]]] = {}
+        reads = UserInputs.of(loaded)
+        known = known_users(log, reads.fields, self.features, self.users)
+        questions = [
+            Question(tuple(code[i] for i in history if i in code), json.dumps(user, default=str))
+            for history, user in zip(self._histories(log), known, strict=True)
+        ]
+        told = dict(zip(questions, known, strict=True))
+        distinct = list(told)
+        answers: dict[Question, tuple[list[str], list[float]]] = {}
         run = session(loaded.model)
-        user = UserInputs.of(loaded)
-        if user.fields:
-            text = "%s reads %s of users, which the log does not tell: all count as unknown"
-            logger.warning(text, loaded.path, ", ".join(f.name for f in user.fields))
         for start in range(0, len(distinct), self.batch_size):
             batch = distinct[start : start + self.batch_size]
-            seen = _padded(batch)
-            history = _padded([h[-length:] for h in batch])
-            known = user.columns([{}] * len(batch))
-            ids, scores = run.run(None, {"history": history, "seen": seen, **known})
+            seen = _padded([asked.history for asked in batch])
+            history = _padded([asked.history[-length:] for asked in batch])
+            users = reads.columns([told[asked] for asked in batch])
+            ids, scores = run.run(None, {"history": history, "seen": seen, **users})
             for asked, found, values in zip(batch, ids, scores, strict=True):
                 real = values > -1e30  # the wire contract: padding and seen items
                 items = [names[i - 1] for i in found[real]]
                 answers[asked] = (items, values[real].astype(float).tolist())
-        told = [answers[h] for h in histories]
-        return [t[0] for t in told], [t[1] for t in told]
+        listed = [answers[asked] for asked in questions]
+        return [row[0] for row in listed], [row[1] for row in listed]
 
     def _histories(self, log: Log) -> list[list[str]]:
         if self.history not in log.frame.columns:

@@ -75,16 +75,13 @@ class Profiles:
         twice = sorted(set(columns.categories) & set(columns.numbers))
         if twice:
             raise DataError(f"column {twice[0]!r} is among categories and numbers; name it in one")
-        made, raw = [], {}
+        made, raw = [], raw_values(frame, columns)
         for name in columns.categories:
-            raw[name] = _categories(frame[name], columns.separator)
             kind = "multi_hot" if isinstance(raw[name].dtype, pl.List) else "categorical"
             made.append(
                 Field(name, kind, "user", features.get(name), min_count=min_count)  # type: ignore[arg-type]
             )
         for name in columns.numbers:
-            number = frame[name].cast(pl.Float64, strict=False)
-            raw[name] = pl.select(pl.when(number.is_finite()).then(number)).to_series()
             made.append(Field(name, "dense", "user", features.get(name)))
         if not made:
             raise DataError("users have no attributes to read: name categories or numbers")
@@ -105,6 +102,15 @@ class Profiles:
         """Of what the ids mean."""
         told = json.dumps(self.encoding.as_json(), sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()
+
+
+def raw_values(frame: pl.DataFrame, columns: Columns) -> dict[str, pl.Series]:
+    """Categories and numbers by column, as callers of the gateway would send them."""
+    raw = {name: _categories(frame[name], columns.separator) for name in columns.categories}
+    for name in columns.numbers:
+        number = frame[name].cast(pl.Float64, strict=False)
+        raw[name] = pl.select(pl.when(number.is_finite()).then(number)).to_series()
+    return raw
 
 
 def _categories(column: pl.Series, separator: str | None) -> pl.Series:

@@ -1,7 +1,7 @@
 """From a user to an answer, within a deadline, whatever fails on the way.
 
-The ladder: the slate kept for this very history → the pipeline → what of the pipeline works →
-popular items that the filters let through. Each step down is marked in the answer and counted.
+The ladder: the slate kept for this user as now known → the pipeline → what of it works → popular
+items that the filters let through. Each step down is marked in the answer and counted.
 """
 
 from __future__ import annotations
@@ -75,6 +75,8 @@ class Recommender:
         self.fetch = fetch
         self.deadline_s = deadline_s
         self.deadlines = deadlines
+        # What parts of the pipeline read of a user beside the history.
+        self._profile = [n for n in pipeline.user_features if n != features.history]
         self._read = MicroBatcher[str, "Served | None"](self._read_batch, max_batch, max_queue)
         self._under_way: dict[str, asyncio.Task[Slate]] = {}
 
@@ -94,7 +96,7 @@ class Recommender:
         ask = Ask(user, history, n, served=served, context=context)
         key = f"{self.version}:{max(n, self.fetch)}:{user}"
         kept = await self.cache.get(key)
-        version = _version(history, context)
+        version = _version(ask, self._profile)
         if kept is not None and (kept.version == version or reason is not None):
             # What was kept for an unreadable history is better than nothing of one's own.
             self.metrics.cache.labels("hit").inc()
@@ -190,7 +192,9 @@ def _feature_reason(skipped: str) -> str:
     return "deadline" if skipped == "deadline" else "features_unavailable"
 
 
-def _version(history: list[str], context: Mapping[str, Any]) -> str:
-    """Of all that a slate follows."""
-    text = "\x1f".join([*history, *(f"{name}={context[name]}" for name in sorted(context))])
+def _version(ask: Ask, profile: Sequence[str]) -> str:
+    """Of all that a slate follows: history, what is known of the user, and what the caller says."""
+    said = (f"{name}={ask.context[name]}" for name in sorted(ask.context))
+    known = (repr(ask.feature(name)) for name in profile)  # 30 and "30" are two answers
+    text = "\x1e".join("\x1f".join(part) for part in (ask.history, known, said))
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()

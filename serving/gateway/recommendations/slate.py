@@ -11,7 +11,7 @@ class Slate(NamedTuple):
     """Candidates, best first, and how they came about.
 
     Args:
-        version: of the history that they follow: another history makes another slate.
+        version: of the history, profile and context that they follow: others make another slate.
         kind: what the answer's `source` says.
         reason: why it is not the model's, or None.
         skipped: (stage, reason) of what they were made without; such a slate is not kept.

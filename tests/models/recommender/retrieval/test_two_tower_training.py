@@ -11,20 +11,13 @@ import onnxruntime
 import polars as pl
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
 
 from models import artifact
 from models.artifact import Artifact, ArtifactError
 from models.recommender.interactions import DataError
 from models.report import Report
 from models.run import Run
-from models.training import train
-from scripts.entrypoint import CONFIGS
-from serving.torchserve.handler import OnnxHandler
-from tests.conftest import ROOT
+from tests.models.recommender.retrieval.tiny import index, serve, train_towers
 
 RINGS, SIZE = 12, 8
 
@@ -37,15 +30,6 @@ def row(ring: int, place: int) -> dict[str, Any]:
         "place": f"p{place}",
         "price": place,
     }
-
-
-def compose_train(*overrides: str) -> DictConfig:
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        cfg = compose("train", list(overrides), return_hydra_config=True)
-    HydraConfig.instance().set_config(cfg)
-    OmegaConf.set_struct(cfg, False)
-    del cfg["hydra"]
-    return cfg
 
 
 @pytest.fixture(scope="module")
@@ -67,33 +51,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(folder: Path) -> Artifact:
-    cfg = compose_train(
-        "experiment=recommender/two_tower",
-        "data=sequences",
-        f"data.path={folder / 'walks.txt'}",
-        "item_attributes=table",
-        f"item_attributes.path={folder / 'items.csv'}",
+    made = train_towers(
+        folder,
         "item_attributes.categories=[series,place]",
         "item_attributes.numbers=[price]",
-        "item_attributes.texts=[]",
-        "item_attributes.encoder=null",
-        f"output_dir={folder / 'run'}",
-        f"paths.root={folder}",
-        "datamodule.max_length=8",
-        "datamodule.batch_size=16",
-        "model.item_tower.dim=16",
-        "model.uniform_negatives=32",
-        "optimizer.lr=0.01",
-        "trainer.max_epochs=10",
-        "export.k=10",
-        "threads=1",
-        "logger=none",
         "evaluation.floors.ease=null",
     )
-    metrics = train(cfg)
+    metrics = json.loads((folder / "run" / "metrics.json").read_text())["model"]
     assert metrics["hit_rate@10"] > 0.9
-    report = json.loads((folder / "run" / "metrics.json").read_text())
-    return artifact.load(Path(report["artifact"]))
+    return made
 
 
 def ask(version: Artifact, history: list[str], seen: list[str] | None = None) -> list[str]:
@@ -108,22 +74,6 @@ def ask(version: Artifact, history: list[str], seen: list[str] | None = None) ->
     items, scores = run.run(None, feed)
     assert (np.diff(scores[0]) <= 0).all()
     return [names[i - 1] for i in items[0] if i]
-
-
-def index(folder: Path, source: Artifact, items: pl.DataFrame, **more: Any) -> Artifact:
-    items.write_csv(folder / "new.csv")
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        cfg = compose(
-            "index_items",
-            [
-                f"artifact={source.path}",
-                f"path={folder / 'new.csv'}",
-                f"output_dir={folder / 'indexing'}",
-                f"paths.root={folder}",
-                *(f"{k}={v}" for k, v in more.items()),
-            ],
-        )
-    return artifact.load(instantiate(cfg.indexer)(source.path))
 
 
 def test_the_artifact_is_a_recommender_like_any_other(trained: Artifact) -> None:
@@ -176,19 +126,6 @@ def test_new_items_are_recommended_without_training(folder: Path, trained: Artif
     assert ask(extended, [*walk, f"r3p{SIZE - 1}"])
 
 
-def serve(version: Artifact, *instances: dict[str, Any]) -> list[dict[str, Any]]:
-    """What TorchServe's handler answers to a request of these instances."""
-    settings = OmegaConf.to_container(
-        OmegaConf.load(ROOT / "configs" / "torchserve" / "default.yaml").model
-    )
-    assert isinstance(settings, dict)
-    handler, context = OnnxHandler(version.path, settings["handler"]), Context()
-    body = json.dumps({"instances": list(instances)}).encode()
-    answers = json.loads(handler.handle([{"body": body}], context)[0])["predictions"]
-    assert context.status == {}
-    return list(answers)
-
-
 def test_torchserve_serves_a_new_item(folder: Path, trained: Artifact) -> None:
     extended = index(folder, trained, pl.DataFrame([row(0, SIZE - 1)]))
     walk = [f"r0p{p}" for p in range(2, SIZE - 1)]
@@ -215,19 +152,6 @@ def test_an_index_answers_what_the_graph_answers(folder: Path, trained: Artifact
     extended = index(folder, indexed, pl.DataFrame([row(0, SIZE - 1)]))
     walk = [f"r0p{p}" for p in range(2, SIZE - 1)]
     assert f"r0p{SIZE - 1}" in serve(extended, {"history": walk, "k": 3})[0]["items"]
-
-
-class Context:
-    """What TorchServe hands to a handler, as far as ours uses it."""
-
-    def __init__(self) -> None:
-        self.status: dict[int, int] = {}
-
-    def set_response_status(self, code: int, phrase: str, idx: int) -> None:
-        self.status[idx] = code
-
-    def set_response_content_type(self, idx: int, value: str) -> None:
-        assert value == "application/json"
 
 
 def test_the_same_content_gives_the_same_vectors(folder: Path, trained: Artifact) -> None:

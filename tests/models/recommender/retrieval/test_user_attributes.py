@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,8 @@ from models.recommender.interactions import DataError
 from models.recommender.retrieval.user_inputs import UserInputs
 from models.report import Report
 from models.run import Run
-from models.training import train
 from serving.torchserve.codecs import CODECS, InstanceError
-from tests.models.recommender.retrieval.test_two_tower_training import compose_train, index, serve
+from tests.models.recommender.retrieval.tiny import index, serve, train_towers
 
 PLACES, USERS = 8, 160
 HANDS = ("left", "right")
@@ -58,15 +56,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(folder: Path) -> Artifact:
-    cfg = compose_train(
-        "experiment=recommender/two_tower",
-        "data=sequences",
-        f"data.path={folder / 'walks.txt'}",
-        "item_attributes=table",
-        f"item_attributes.path={folder / 'items.csv'}",
+    return train_towers(
+        folder,
         "item_attributes.categories=[kind,place]",
-        "item_attributes.texts=[]",
-        "item_attributes.encoder=null",
         "user_attributes=table",
         f"user_attributes.path={folder / 'users.csv'}",
         "user_attributes.categories=[hand,tags]",
@@ -74,23 +66,9 @@ def trained(folder: Path) -> Artifact:
         "user_attributes.numbers=[age]",
         "+user_attributes.features.hand=user_profile:hand",
         "model.profile_tower.left_out=0.2",  # few users: most steps should see who they are
-        f"output_dir={folder / 'run'}",
-        f"paths.root={folder}",
-        "datamodule.max_length=8",
-        "datamodule.batch_size=16",
-        "model.item_tower.dim=16",
-        "model.uniform_negatives=32",
-        "optimizer.lr=0.01",
-        "trainer.max_epochs=10",
-        "export.k=10",
-        "threads=1",
-        "logger=none",
         "evaluation.floors=null",
         "evaluation.beyond=null",
     )
-    train(cfg)
-    report = json.loads((folder / "run" / "metrics.json").read_text())
-    return artifact.load(Path(report["artifact"]))
 
 
 def test_who_asks_decides_where_the_history_does_not(trained: Artifact) -> None:

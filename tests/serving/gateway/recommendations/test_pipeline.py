@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,16 @@ from models import artifact
 from serving.features.errors import UnknownNameError
 from serving.gateway.state import GatewayState
 from serving.torchserve.codecs.ranking import RankingCodec
+from tests.serving.features.stores import online, write
 from tests.serving.gateway.conftest import Upstream, running
-from tests.serving.gateway.recommendations.conftest import FIELDS, ask, items, make_ranker
+from tests.serving.gateway.recommendations.conftest import (
+    FIELDS,
+    NOW,
+    ask,
+    fill,
+    items,
+    make_ranker,
+)
 
 
 def skipped(answer: dict[str, Any]) -> list[tuple[str, str]]:
@@ -132,6 +141,29 @@ async def test_stock_that_runs_out_is_seen_before_a_kept_list_ends(
         second = await ask(session, "/recommend?user_id=u4&n=3")
     assert items(first)[0] == "i06"
     assert (second["source"], items(second)) == ("cache", ["i07", "i08", "i10"])
+
+
+async def test_a_changed_profile_is_answered_anew(
+    shop_config: DictConfig, ranker: Path, upstream: Upstream, tmp_path: Path
+) -> None:
+    """The ranker reads the age; nobody reads the orders, so that they change nothing."""
+    store = fill(tmp_path / "shop", online("sqlite", ""))
+    shop_config.features = str(tmp_path / "shop")
+    shop_config.artifacts.ranker = str(ranker)
+    later = NOW + timedelta(seconds=1)
+    async with running(shop_config) as session:
+
+        async def source() -> str:
+            return str((await ask(session, "/recommend?user_id=u1&n=4"))["source"])
+
+        assert [await source() for _ in range(2)] == ["model", "cache"]
+        write(store, "user_statistics", [
+            {"user_id": "u1", "spend_30d": 9.0, "orders_30d": 3, "ts": later}
+        ])  # fmt: skip
+        assert await source() == "cache"
+        write(store, "user_profile", [{"user_id": "u1", "age": 31, "ts": later}])
+        assert [await source() for _ in range(2)] == ["model", "cache"]
+    assert [asked["user"]["age"] for asked in upstream.ranked] == [30, 31]
 
 
 async def test_without_the_model_its_neighbours_answer(
