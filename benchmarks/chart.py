@@ -24,8 +24,10 @@ def bars(
         digits: of each bar's label, behind the point.
     """
     rows = max(len(p) for p in panels.values())
+    longest = max(len(name) for p in panels.values() for name in p)
+    width = 4 + 0.08 * longest  # inches: room for bars and titles beside the names
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(5.5 * len(panels), 1.2 + 0.42 * rows), layout="constrained"
+        1, len(panels), figsize=(width * len(panels), 1.2 + 0.42 * rows), layout="constrained"
     )
     for axis, (title, values) in zip(
         axes if len(panels) > 1 else [axes], panels.items(), strict=True

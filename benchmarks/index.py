@@ -29,11 +29,12 @@ from rich.console import Console
 from rich.table import Table
 
 from models import artifact
-from models.export import OPSET, session
+from models.export import OPSET
 from models.recommender.index.chooser import Choice, IndexChooser
 from models.recommender.retrieval.catalog import QUERIES
 from models.recommender.retrieval.graphs import table_of
 from models.report import Report, conditions
+from models.session import session
 from scripts.entrypoint import entrypoint
 
 

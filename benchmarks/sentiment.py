@@ -28,6 +28,7 @@ from rich.table import Table
 
 from benchmarks.chart import bars
 from benchmarks.child import ROOT, measure, run_through
+from models.artifact import EXACT
 from models.report import Report, conditions
 from scripts.entrypoint import CONFIGS, entrypoint
 
@@ -133,10 +134,10 @@ def speed_rows(cfg: DictConfig, runs: Path, texts: Path) -> dict[str, list[str]]
         ]  # fmt: skip
     for name in cfg.models:
         report = json.loads((runs / f"{name}-{seed}" / "metrics.json").read_text())
-        graphs = {"": Path(report["artifact"]) / "model.onnx"}
-        whole = graphs[""].with_name("model.fp32.onnx")
-        if whole.is_file():  # the gate let 8-bit weights through, and left the original beside
-            graphs = {", 8-bit weights": graphs[""], "": whole}
+        published = Path(report["artifact"])
+        graphs = {"": published / "model.onnx"}
+        if (published / EXACT).is_file():  # the gate let 8-bit weights through
+            graphs = {", 8-bit weights": graphs[""], ", float32 alone": published / EXACT}
         for suffix, graph in graphs.items():
             found[f"millrace {name}{suffix}"] = [
                 *script, "millrace", str(graph), str(speed.batch_tokens)

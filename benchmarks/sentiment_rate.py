@@ -36,14 +36,14 @@ def main() -> None:
 
 
 def millrace(graph: Path, threads: int, batch_tokens: int) -> Callable[[list[str]], list[int]]:
-    """What serving and batch scoring run: `Predictor` on ONNX Runtime."""
+    """What batch scoring runs: `local_predictor`, by one graph or, with 8-bit weights, by both."""
     from models import artifact
-    from models.export import session
-    from models.sentiment.predictor import Predictor
+    from models.sentiment.local import local_predictor
 
-    run = session(graph, threads)
     loaded = artifact.load(graph.parent)
-    predictor = Predictor(loaded, lambda feed: run.run(None, dict(feed)), batch_tokens)
+    predictor = local_predictor(
+        loaded, threads, batch_tokens, graph=graph if graph.name == artifact.EXACT else None
+    )
 
     def classify(texts: list[str]) -> list[int]:
         answers = predictor.answers(texts, languages=False)

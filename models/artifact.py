@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 SIGNATURE = "signature.json"
+EXACT = "model.fp32.onnx"  # beside a model.onnx of 8-bit weights
+HALF = "model.fp16.onnx"  # beside either, for GPUs
 
 
 class ArtifactError(ValueError):

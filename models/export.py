@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
 from models.artifact import Tensor as TensorSpec
+from models.session import session
 
 log = logging.getLogger(__name__)
 for noisy in ("onnxscript", "onnx_ir"):  # they report every rewritten node
@@ -70,14 +70,6 @@ def export_onnx(
     onnx.checker.check_model(str(path))
     graph = onnx.load(str(path), load_external_data=False).graph
     return describe(graph.input), describe(graph.output)
-
-
-def session(path: Path, threads: int = 0) -> onnxruntime.InferenceSession:
-    """An ONNX Runtime CPU session that does not spin while it waits."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def ranking_parity(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +11,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from models.cores import cores
 
 Metrics = dict[str, float]
 
@@ -55,11 +56,10 @@ def conditions(**more: Any) -> dict[str, Any]:
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "cores": cores,
+        "cores": cores(),
         "versions": versions,
         **more,
     }

@@ -5,7 +5,7 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from models import artifact
+from models.champion import champion
 from scripts.entrypoint import entrypoint
 
 
@@ -13,7 +13,7 @@ from scripts.entrypoint import entrypoint
 def main(cfg: DictConfig) -> None:
     """Score the rows that a stopped run of the same input and model has not scored yet."""
     if cfg.artifact is None:
-        cfg.artifact = str(artifact.latest(Path(cfg.paths.artifacts), cfg.name))
+        cfg.artifact = str(champion(Path(cfg.paths.artifacts), cfg.name))
     done = instantiate(cfg.predict).score(Path(cfg.input), Path(cfg.output))
     print(f"{cfg.output}: {done['rows']:.0f} rows, {done['scored']:.0f} of them scored now, "
           f"{done['seconds']:.1f} s")  # fmt: skip

@@ -18,8 +18,9 @@ from models.anomaly.card import model_card
 from models.anomaly.continuing import Continuing, keep
 from models.anomaly.detector import INPUTS, OUTPUTS, Detector
 from models.anomaly.telemetry import Telemetry
-from models.export import OPSET, ParityError, export_onnx, session
+from models.export import OPSET, ParityError, export_onnx
 from models.report import Report
+from models.session import session
 
 log = logging.getLogger(__name__)
 

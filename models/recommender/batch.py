@@ -20,10 +20,10 @@ import numpy as np
 import polars as pl
 
 from models import artifact
-from models.export import session
 from models.recommender.export import MASKED
 from models.recommender.interactions import DataError
 from models.recommender.retrieval.user_inputs import UserInputs
+from models.session import session
 
 log = logging.getLogger(__name__)
 

@@ -68,6 +68,15 @@ def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     return shares
 
 
+def lead(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """[N, C] → [N], how far the leading class is before the next; infinite for one class."""
+    ordered = np.sort(np.asarray(logits, dtype=np.float64), axis=1)
+    if ordered.shape[1] < 2:
+        return np.full(len(ordered), np.inf)
+    ahead: NDArray[np.float64] = ordered[:, -1] - ordered[:, -2]
+    return ahead
+
+
 def pooled(
     logits: NDArray[np.floating], owner: Sequence[int], sizes: Sequence[int], texts: int
 ) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import artifact
-from models.export import session
+from models.sentiment.local import local_predictor
 from models.sentiment.predictor import Predictor
 from models.sentiment.texts import TextError
 
@@ -62,8 +62,7 @@ class Teacher:
         if self.artifact is None:
             raise TextError("distillation needs a teacher: datamodule.teacher.artifact=<folder>")
         loaded = artifact.load(Path(self.artifact))
-        run = session(loaded.model)
-        teacher = Predictor(loaded, lambda feed: run.run(None, dict(feed)))
+        teacher = local_predictor(loaded)
         if teacher.classes != list(data.texts.classes):
             raise TextError(
                 f"the teacher knows {teacher.classes}, the data has {list(data.texts.classes)}"

@@ -1,42 +1,62 @@
 """A sentiment artifact that answers: serving, batch scoring, distillation and tests all use this.
 
-Limits: needs onnxruntime's session from its caller; neither torch nor transformers.
+Limits: the graph comes from its caller; neither torch nor transformers is needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.artifact import Artifact
-from models.sentiment.answers import UNSURE, Answer, pooled, softmax
+from models.sentiment.answers import UNSURE, Answer, lead, pooled, softmax
 from models.sentiment.language import detect
 from models.sentiment.text_reader import Reading, TextReader
 
-Run = Callable[[Mapping[str, NDArray[np.generic]]], Sequence[NDArray[np.generic]]]
+Array = NDArray[np.generic]
+
+
+class Run(Protocol):
+    """The graph: {"ids": [B, T] int64, 0-padded} → [logits [B, C]]; called from several threads."""
+
+    def __call__(self, feed: Mapping[str, Array], /, *, exact: bool) -> Sequence[Array]:
+        """exact: by the float32 graph, where the artifact brings one beside its 8-bit weights."""
 
 
 class Predictor:
     """Answers texts.
 
+    Where the artifact has 8-bit weights, texts whose classes are nearly even are read again in
+    float32: those are the ones whose answer rounding could change.
+
     Args:
-        run: the graph: {"ids": [B, T] int64, 0-padded} → [logits [B, C]].
-        batch_tokens: padded tokens of one run of the graph; batches hold texts of like length.
+        batch_tokens: padded tokens of one run of the graph; batches hold texts of like length. Of a
+            few hundred, all that an encoder makes of them stays in a core's cache.
+        workers: batches at a time.
         explained_tokens: tokens of a text that are explained, the first ones.
     """
 
     def __init__(
-        self, artifact: Artifact, run: Run, batch_tokens: int = 4096, explained_tokens: int = 128
+        self,
+        artifact: Artifact,
+        run: Run,
+        batch_tokens: int = 256,
+        workers: int = 1,
+        explained_tokens: int = 128,
     ) -> None:
         self.reader = TextReader.of(artifact)
         settings = artifact.read_asset("reading.json")
         self.classes: list[str] = settings["classes"]
         self.abstain_below: float = settings["abstain_below"]
+        self.exact_below: float = settings.get("exact_below", 0.0)  # older artifacts have none
         self.trained_language: str | None = settings["language"]
         self.run = run
         self.batch_tokens = batch_tokens
+        self.workers = workers
         self.explained_tokens = explained_tokens
 
     def answers(
@@ -65,19 +85,37 @@ class Predictor:
         return self._logits(self.reader.read(texts))
 
     def _logits(self, readings: Sequence[Reading]) -> NDArray[np.float64]:
+        logits = self._read(readings, exact=False)
+        if self.exact_below:
+            even = np.flatnonzero(lead(logits) < self.exact_below).tolist()
+            if even:
+                logits[even] = self._read([readings[i] for i in even], exact=True)
+        return logits
+
+    def _read(self, readings: Sequence[Reading], exact: bool) -> NDArray[np.float64]:
         pieces = [piece for reading in readings for piece in reading.pieces]
         sizes = [size for reading in readings for size in reading.sizes]
         owner = [i for i, reading in enumerate(readings) for _ in reading.pieces]
-        return pooled(self._run_sorted(pieces), owner, sizes, len(readings))
+        return pooled(self._run_sorted(pieces, exact), owner, sizes, len(readings))
 
-    def _run_sorted(self, pieces: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+    def _run_sorted(self, pieces: Sequence[Sequence[int]], exact: bool) -> NDArray[np.float64]:
         answer = np.zeros((len(pieces), len(self.classes)))
-        for rows in self._batches([len(p) for p in pieces]):
+
+        def fill(rows: list[int]) -> None:
             width = max(1, len(pieces[rows[-1]]))
             ids = np.zeros((len(rows), width), dtype=np.int64)
             for target, row in zip(ids, rows, strict=True):
                 target[: len(pieces[row])] = pieces[row]
-            answer[rows] = self.run({"ids": ids})[0]
+            answer[rows] = self.run({"ids": ids}, exact=exact)[0]
+
+        batches = list(self._batches([len(p) for p in pieces]))
+        batches.reverse()  # the longest first: workers then end together
+        if self.workers == 1 or len(batches) == 1:
+            for rows in batches:
+                fill(rows)
+        else:  # a batch each is faster than all threads in each operator of one batch
+            with ThreadPoolExecutor(self.workers) as pool:
+                list(pool.map(fill, batches))
         return answer
 
     def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
@@ -131,7 +169,7 @@ class Predictor:
         if not tokens:
             return []
         before, unknown = len(self.reader.before), self.reader.unknown
-        whole = self._run_sorted(reading.pieces)
+        whole = self._run_sorted(reading.pieces, exact=True)
         changed: list[list[int]] = []
         owner: list[int] = []
         for number, (piece, size) in enumerate(zip(reading.pieces, reading.sizes, strict=True)):
@@ -141,7 +179,7 @@ class Predictor:
                 owner.append(number)
         share = np.array(reading.sizes, dtype=np.float64) / sum(reading.sizes)
         logits = share @ whole
-        moved = (self._run_sorted(changed) - whole[owner]) * share[owner, None]
+        moved = (self._run_sorted(changed, exact=True) - whole[owner]) * share[owner, None]
         leading = int(logits.argmax())
         effects = softmax(logits)[leading] - softmax(logits + moved)[:, leading]
         return list(zip(tokens, effects.tolist(), strict=True))

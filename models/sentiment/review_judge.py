@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from models.artifact import Artifact, ArtifactError, load
 from models.champion import champion
-from models.export import session
 from models.sentiment.answers import Answer
+from models.sentiment.local import local_predictor
 from models.sentiment.predictor import Predictor
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class ReviewJudge:
         root: folder of artifacts.
         name: of the model, whose version in force judges.
         artifact: a folder of this version, always; None: the one in force.
-        threads: of ONNX Runtime; 0: as many as cores.
+        threads: batches at a time; 0: as many as cores.
         batch_tokens: see `Predictor`.
         languages: a text in another language than the model's cannot be judged.
     """
@@ -62,8 +62,7 @@ class ReviewJudge:
         folder = Path(self.artifact) if self.artifact else champion(Path(self.root), self.name)
         if self._in_force is None or self._in_force[0].path != folder:
             loaded = load(folder)
-            run = session(loaded.model, self.threads)
-            predictor = Predictor(loaded, lambda feed: run.run(None, dict(feed)), self.batch_tokens)
+            predictor = local_predictor(loaded, self.threads, self.batch_tokens)
             self._in_force = loaded, predictor  # at once: another thread may be judging
             log.info("reviews are judged by %s", loaded.path)
         return self._in_force[0].signature.version

@@ -13,8 +13,8 @@ from pathlib import Path
 import polars as pl
 
 from models import artifact
-from models.export import session
 from models.sentiment.answers import Answer
+from models.sentiment.local import local_predictor
 from models.sentiment.predictor import Predictor
 from models.sentiment.readers.damage import damage
 from models.sentiment.readers.table import MissingTextsError
@@ -33,7 +33,7 @@ class TextScorer:
         model: folder of the artifact.
         column: that holds the text.
         rows: of one part; a stopped run goes on after the last whole part.
-        threads: of ONNX Runtime; 0: as many as cores.
+        threads: batches at a time; 0: as many as cores.
         batch_tokens: see `Predictor`.
         languages: detect each text's language.
         signed: column for one number from −1 (the first class) to 1 (the last); null: none.
@@ -78,8 +78,7 @@ class TextScorer:
         if goal.resolve() == source.resolve():
             raise TextError(f"{goal}: input and output are one file, which would be written over")
         loaded = artifact.load(Path(self.model))
-        run = session(loaded.model, self.threads)
-        predictor = Predictor(loaded, lambda feed: run.run(None, dict(feed)), self.batch_tokens)
+        predictor = local_predictor(loaded, self.threads, self.batch_tokens)
         schema = self._schema(predictor)
         clash = sorted(schema.keys() & frame.collect_schema().names())
         if clash:

@@ -19,11 +19,11 @@ import onnxruntime
 import orjson
 
 from models import artifact
+from models.session import SLOW_FUSIONS
 from serving.torchserve.codecs import CODECS, Codec, InstanceError
+from serving.torchserve.codecs.one_run import Arrays
 
 log = logging.getLogger(__name__)
-
-HALF = "model.fp16.onnx"
 
 
 class OnnxHandler:
@@ -45,7 +45,9 @@ class OnnxHandler:
             raise ValueError(f"no codec for task {signature.task!r}; there are {sorted(CODECS)}")
         self.codec: Codec = CODECS[signature.task](self.artifact)
         self.max_instances = int(settings["max_instances"])
-        self.session = self._open(settings, gpu)
+        both = artifact.EXACT in self.artifact.signature.files
+        self.session = self._open(self._graph(settings), settings, gpu)
+        self.exact = self._open(artifact.EXACT, settings, gpu) if both else self.session
         self.outputs = [o.name for o in signature.outputs]
         self._warm_up(list(settings["warmup_batches"]))
 
@@ -97,7 +99,11 @@ class OnnxHandler:
     def _run(self, queries: list[Any]) -> list[dict[str, Any]]:
         if not queries:
             return []
-        return self.codec.answer(lambda feed: self.session.run(self.outputs, feed), queries)
+        return self.codec.answer(self._feed, queries)
+
+    def _feed(self, feed: Arrays, /, *, exact: bool = False) -> list[Any]:
+        answer: list[Any] = (self.exact if exact else self.session).run(self.outputs, feed)
+        return answer
 
     def _body(self, predictions: list[dict[str, Any]]) -> bytes:
         signature = self.artifact.signature
@@ -108,7 +114,19 @@ class OnnxHandler:
         }
         return orjson.dumps(answer)
 
-    def _open(self, settings: Mapping[str, Any], gpu: int | None) -> onnxruntime.InferenceSession:
+    def _graph(self, settings: Mapping[str, Any]) -> str:
+        """A GPU gains nothing from 8-bit weights, which are for CPUs."""
+        best = (
+            [artifact.HALF, artifact.EXACT]
+            if settings["providers"][0] == "CUDAExecutionProvider"
+            else []
+        )
+        files = self.artifact.signature.files
+        return next((name for name in best if name in files), self.artifact.model.name)
+
+    def _open(
+        self, graph: str, settings: Mapping[str, Any], gpu: int | None
+    ) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = int(settings["intra_op_threads"])
         options.inter_op_num_threads = int(settings["inter_op_threads"])
@@ -127,19 +145,20 @@ class OnnxHandler:
             else name
             for name in settings["providers"]
         ]
-        graph = self.artifact.model
-        if (
-            settings["providers"][0] == "CUDAExecutionProvider"
-            and HALF in self.artifact.signature.files
-        ):
-            graph = self.artifact.path / HALF
-        return onnxruntime.InferenceSession(str(graph), options, providers=providers)
+        on_cpu = settings["providers"][0] == "CPUExecutionProvider"
+        return onnxruntime.InferenceSession(
+            str(self.artifact.path / graph),
+            options,
+            providers=providers,
+            disabled_optimizers=SLOW_FUSIONS if on_cpu else None,
+        )
 
     def _warm_up(self, widths: list[int]) -> None:
         """Run real shapes before the worker reports ready: the first request pays nothing."""
         started = time.perf_counter()
         for width in widths:
-            self.session.run(self.outputs, self.codec.example(width))
+            for session in dict.fromkeys([self.session, self.exact]):
+                session.run(self.outputs, self.codec.example(width))
         log.info("warmed up on batches of %s (%.2f s)", widths, time.perf_counter() - started)
 
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.export import export_onnx, session
+from models.export import export_onnx
 from models.recurrent import Recurrent
+from models.session import session
 
 
 class Lengthy(nn.Module):

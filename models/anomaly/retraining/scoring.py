@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from models.anomaly.telemetry import Telemetry, TelemetryError
 from models.artifact import Artifact, ArtifactError
-from models.export import session
+from models.session import session
 
 
 class ArtifactScorer:

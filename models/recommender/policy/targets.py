@@ -11,13 +11,13 @@ import numpy as np
 import polars as pl
 
 from models import artifact
-from models.export import session
 from models.recommender.attributes import AttributeTable
 from models.recommender.interactions import DataError
 from models.recommender.policy.log import Log
 from models.recommender.policy.sums import Array, Codes
 from models.recommender.policy.users import known_users
 from models.recommender.retrieval.user_inputs import UserInputs
+from models.session import session
 
 
 class Question(NamedTuple):

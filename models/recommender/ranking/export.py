@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from models import artifact
-from models.export import OPSET, ParityError, export_onnx, session
+from models.export import OPSET, ParityError, export_onnx
 from models.recommender.ranking.card import model_card
 from models.recommender.ranking.encoding import PADDING, Encoding
 from models.recommender.ranking.examples import Examples
@@ -29,6 +29,7 @@ from models.recommender.ranking.fields import Field
 from models.recommender.ranking.nets.net import RankingNet
 from models.recommender.ranking.ranker import Ranker
 from models.report import Report
+from models.session import session
 
 log = logging.getLogger(__name__)
 

@@ -14,12 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from models import artifact
-from models.export import OPSET, ParityError, export_onnx, session
+from models.export import OPSET, ParityError, export_onnx
 from models.recommender.interactions import Interactions
 from models.recommender.ratings.card import model_card
 from models.recommender.ratings.data import RatingsData
 from models.recommender.ratings.model import RatingModel
 from models.report import Report
+from models.session import session
 
 log = logging.getLogger(__name__)
 

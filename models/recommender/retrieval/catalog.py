@@ -18,7 +18,6 @@ import polars as pl
 
 from models import artifact
 from models.artifact import Artifact, ArtifactError
-from models.export import session
 from models.pretrained import TextVectors
 from models.recommender.index.chooser import IndexChooser
 from models.recommender.interactions import DataError
@@ -26,6 +25,7 @@ from models.recommender.readers.attributes import KEY, AttributeReader
 from models.recommender.retrieval.content import ItemContent
 from models.recommender.retrieval.content_encoder import ContentEncoder
 from models.recommender.retrieval.graphs import bind_table, table_of
+from models.session import session
 
 log = logging.getLogger(__name__)
 

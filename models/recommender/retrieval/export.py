@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.export import ParityError, ranking_parity, session
+from models.export import ParityError, ranking_parity
 from models.recommender.datamodule import InteractionsDataModule
 from models.recommender.export import RecommenderExport, Specs, TopK
 from models.recommender.index.chooser import IndexChooser
@@ -28,6 +28,7 @@ from models.recommender.retrieval.graphs import (
 )
 from models.recommender.retrieval.two_tower import TwoTowerRecommender
 from models.recommender.retrieval.user_inputs import FIELDS, USER
+from models.session import session
 
 log = logging.getLogger(__name__)
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 Arrays = dict[str, np.ndarray]
-Run = Callable[[Arrays], list[np.ndarray]]
+
+
+class Run(Protocol):
+    """The artifact's graph."""
+
+    def __call__(self, feed: Arrays, /, *, exact: bool = False) -> list[np.ndarray]:
+        """exact: the float32 graph, where the artifact brings one beside its 8-bit weights."""
 
 
 class OneRun:

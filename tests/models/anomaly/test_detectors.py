@@ -20,7 +20,8 @@ from sklearn.metrics import roc_auc_score
 from models.anomaly.detector import INPUTS, OUTPUTS, Detector, Scores
 from models.anomaly.export import parity
 from models.anomaly.telemetry import ANOMALOUS, NORMAL, UNKNOWN, Telemetry, TelemetryError
-from models.export import export_onnx, session
+from models.export import export_onnx
+from models.session import session
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 SHARED = {"detector", "incremental"}  # parts of others, and no detectors by themselves

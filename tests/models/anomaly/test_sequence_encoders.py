@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from models.anomaly.sequence_encoders import Convolutional, Recurrent
-from models.export import export_onnx, session
+from models.export import export_onnx
+from models.session import session
 
 ENCODERS = [Recurrent, Convolutional]
 

@@ -15,10 +15,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from models import artifact
-from models.export import session
 from models.run import Run
 from models.sentiment.answers import UNSURE
 from models.sentiment.assessment import module_logits
+from models.sentiment.local import local_predictor
 from models.sentiment.predictor import Predictor
 from models.sentiment.texts import TextError
 from models.training import train
@@ -82,8 +82,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def predictor(output: Path) -> Predictor:
     loaded = artifact.load(Path(json.loads((output / "metrics.json").read_text())["artifact"]))
-    graph = session(loaded.model)
-    return Predictor(loaded, lambda feed: graph.run(None, dict(feed)))
+    return local_predictor(loaded)
 
 
 def test_it_learns_and_reports_beside_its_floors(run: Path) -> None:
@@ -242,6 +241,31 @@ def test_a_pretrained_encoder_is_tuned_exported_and_quantized(data: Path, tmp_pa
     assert answering.reader.after == [102]
     (answer,) = answering.answers(["wonderful music " * 400])
     assert answer.pieces == 4
+    published = Path(json.loads((tmp_path / "metrics.json").read_text())["artifact"])
+    assert published.joinpath("model.fp32.onnx").stat().st_size > 3 * (
+        published.joinpath("model.onnx").stat().st_size
+    )
+    assert "texts read again in float32" in published.joinpath("MODEL_CARD.md").read_text()
+    # The same answers as without 8-bit weights, also on texts that chose nothing.
+    loaded = artifact.load(published)
+    texts = [*Run.open(tmp_path).data.texts.text, "a film", "good bad", "not a good plot"]
+    exact = local_predictor(loaded, graph=published / "model.fp32.onnx").logits(texts)
+    assert np.array_equal(answering.logits(texts).argmax(axis=1), exact.argmax(axis=1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gate", ["most_exact=0", "largest_drop=-1"])
+def test_8_bit_weights_are_refused_by_the_gate(gate: str, data: Path, tmp_path: Path) -> None:
+    small = tmp_path / "few.csv"
+    write_texts(small, 120)
+    train(
+        config(small, tmp_path, "minilm", "trainer.max_epochs=1", "datamodule.batch_size=16",
+               f"export.{gate}")
+    )  # fmt: skip
+    published = Path(json.loads((tmp_path / "metrics.json").read_text())["artifact"])
+    assert not published.joinpath("model.fp32.onnx").exists()
+    assert "float32: validation accuracy" in published.joinpath("MODEL_CARD.md").read_text()
+    assert local_predictor(artifact.load(published)).exact_below == 0
 
 
 @pytest.mark.parametrize("size", [21, 99_999])  # as of words learnt here, which would train

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from models.artifact import ArtifactError
 from serving.torchserve.handler import OnnxHandler
+from tests.serving.texts import make_classifier
 
 
 class Context:
@@ -111,3 +113,15 @@ def test_a_damaged_artifact_is_refused(
         file.write(b"\0")
     with pytest.raises(ArtifactError, match=r"model\.onnx: SHA-256"):
         OnnxHandler(copy, handler_settings["handler"])
+
+
+def test_nearly_even_texts_are_answered_by_the_float32_graph(
+    handler_settings: dict[str, Any], tmp_path: Path
+) -> None:
+    classifier = make_classifier(tmp_path, exact_below=1.0)
+    handler = OnnxHandler(classifier, handler_settings["handler"])
+    texts = ["good good film", "good bad film"]
+    answers, _ = ask(handler, {"instances": [{"text": t} for t in texts]})
+    rounded, exact = (a["probabilities"]["positive"] for a in answers[0])
+    assert exact == 0.5
+    assert rounded == pytest.approx(1 / (1 + math.exp(-5.75)), abs=1e-6)

@@ -16,12 +16,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from feature_repo.registry.contract import FeatureVersionError, require_same
 from models import artifact
-from models.export import ParityError, session
+from models.export import ParityError
 from models.recommender.interactions import DataError
 from models.recommender.ranking.encoding import Encoding
 from models.recommender.ranking.export import RankingExport
 from models.recommender.ranking.ranker import Ranker
 from models.run import Run
+from models.session import session
 from models.training import train
 from scripts.entrypoint import CONFIGS
 from tests.models.recommender.ranking.snapshots import FIELDS, VIEWS, rows, snapshot
