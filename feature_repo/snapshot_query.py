@@ -181,9 +181,11 @@ def _of_service(now: Mapping[str, Revision], service: str | None) -> list[str]:
         raise StoreError(f"a service or features are needed; services: {', '.join(services)}")
     if service not in services:
         if service in SERVICES:
+            lacking = [name for name in SERVICES[service] if name not in now]
             raise StoreError(
-                f"this store does not have the feature service {service!r} yet, of which the code "
-                "knows: `python scripts/materialize.py` computes and registers its views"
+                f"this store does not have the feature service {service!r} yet; it lacks "
+                f"{', '.join(lacking) or 'nothing but its registration'}. `python "
+                "scripts/materialize.py` registers and computes views whose raw data are there"
             )
         raise StoreError(unknown("feature service", service, services))
     return [

@@ -78,8 +78,8 @@ def test_impressions_have_features_as_of_each_showing(tmp_path: Path) -> None:
 
 def test_what_must_be_computed_first_is_said(tmp_path: Path) -> None:
     """Three times: no store, an older one without the service, and one that lags behind."""
-    sizes = ["size=tiny", "size.users=30", "size.sources=1"]
-    instantiate(settings("simulate", tmp_path, *sizes, "size.days=3").simulation).run(
+    sizes = ["size=tiny", "size.users=100", "size.sources=1"]
+    instantiate(settings("simulate", tmp_path, *sizes, "size.days=4").simulation).run(
         lambda *_: None
     )
     cfg = settings("impressions", tmp_path, f"output={tmp_path / 'spring'}")
@@ -87,7 +87,9 @@ def test_what_must_be_computed_first_is_said(tmp_path: Path) -> None:
         collect(cfg)
     compute = settings("materialize", tmp_path)
     instantiate(compute.features)(raw_tables(compute), only=["item_content"])
-    with pytest.raises(StoreError, match=r"'ranking_v2' yet.*`python scripts/materialize\.py`"):
+    with pytest.raises(
+        StoreError, match=r"'ranking_v2' yet; it lacks .*user_statistics.*scripts/materialize\.py`"
+    ):
         collect(cfg)
     views = sorted({*SERVICES["ranking_v2"]} - {*REQUEST_VIEWS})
     instantiate(compute.features)(raw_tables(compute), only=views)

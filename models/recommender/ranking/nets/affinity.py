@@ -113,7 +113,8 @@ class Affinity(nn.Module):
         return (losses * known).sum() / known.sum().clamp(min=1.0)
 
     def _turned(self, history: Tensor) -> Tensor:
-        return self.before(history) @ self.turn
+        turned: Tensor = self.before(history) @ self.turn
+        return turned
 
     def _mixed(self, votes: Tensor, history: Tensor) -> Tensor:
         """[…, T] votes → […], the logarithm of their mean by recency."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -60,7 +61,7 @@ def test_a_net_with_it_knows_what_follows(tmp_path: Path, experiment: str) -> No
     encoding = Encoding.from_json(made.read_asset("fields.json"))
 
     def scores(history: list[str] | None) -> np.ndarray:
-        raw = {"item_id": ["i5", "i12"], "item_ids": [history, history]}
+        raw: dict[str, list[Any]] = {"item_id": ["i5", "i12"], "item_ids": [history, history]}
         given = {
             f.name: encoding.column(f, raw.get(f.name, [None, None])) for f in encoding.fields.all
         }
