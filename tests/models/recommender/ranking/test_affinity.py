@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from models import artifact
-from models.export import session
 from models.recommender.ranking.encoding import FIRST, Encoding
 from models.recommender.ranking.fields import FieldError
 from models.recommender.ranking.nets.affinity import Affinity, newest, newest_of_padded
 from models.recommender.ranking.nets.dlrm import DLRM
 from models.recommender.ranking.shape import Shape, Table
+from models.session import session
 from models.training import train
 from tests.models.recommender.ranking.snapshots import rows, snapshot
 from tests.models.recommender.ranking.test_training import config
