@@ -22,6 +22,7 @@ from feature_repo.registry.apply import unknown
 from feature_repo.registry.contract import entry
 from feature_repo.registry.definition import ON_DEMAND, SERVICE, VIEW, feature_types
 from feature_repo.registry.versions import Revision
+from feature_repo.services import SERVICES
 from feature_repo.store import StoreError
 from feature_repo.view import DAY, TIME
 
@@ -144,6 +145,13 @@ def source_versions(
     }
 
 
+def newest_day(folder: Path, query: Query) -> date | None:
+    """The last day that has been computed of any view that the query reads; None: there is none."""
+    asked = sa.select(sa.func.max(computations.c.day)).where(computations.c.view.in_(query.views))
+    with connect(folder).connect() as connection:
+        return connection.execute(asked).scalar()
+
+
 def changed_sources(folder: Path, kept: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What is not as `source_versions` found it, so that the same query may give other rows."""
     with connect(folder).connect() as connection:
@@ -172,6 +180,13 @@ def _of_service(now: Mapping[str, Revision], service: str | None) -> list[str]:
     if service is None:
         raise StoreError(f"a service or features are needed; services: {', '.join(services)}")
     if service not in services:
+        if service in SERVICES:
+            lacking = [name for name in SERVICES[service] if name not in now]
+            raise StoreError(
+                f"this store does not have the feature service {service!r} yet; it lacks "
+                f"{', '.join(lacking) or 'nothing but its registration'}. `python "
+                "scripts/materialize.py` registers and computes views whose raw data are there"
+            )
         raise StoreError(unknown("feature service", service, services))
     return [
         f"{view}:{feature['name']}"

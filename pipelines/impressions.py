@@ -3,7 +3,11 @@
 A positive event counts for the last showing of the same item to the same user in the same session.
 What was shown so late that its answer may still be missing is left out.
 
-Limits: the events of the shown and positive kinds are in memory together.
+Beside each stands what its user touched just before, to the moment of the showing: what the feature
+store's `user_history` holds online, where events extend it within a second, while the store's rows
+of days that were computed in one go end with the day before.
+
+Limits: all events and the lists of all showings are in memory together.
 """
 
 from __future__ import annotations
@@ -13,7 +17,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
 
 COLUMNS = ("message_id", "event", "user_id", "session_id", "item_id", "price", "timestamp")
 
@@ -33,15 +39,22 @@ class Impressions:
         shown: the event of an impression.
         positive: events that make it a positive one.
         within_s: how long after the showing they may come.
+        touched: events that make up a history, as in `user_history`.
+        recent: items of it that a showing keeps, the newest; 0: none are kept.
+        collapse_repeats: of several touches in a row of the same item, the first one counts.
     """
 
     warehouse: str | Path
     shown: str
     positive: Sequence[str]
     within_s: float
+    touched: Sequence[str] = ()
+    recent: int = 0
+    collapse_repeats: bool = True
 
     def read(self) -> pl.DataFrame:
-        """impression_id, user_id, item_id, offered_price, shown_at, event_timestamp, label.
+        """impression_id, user_id, item_id, offered_price, shown_at, event_timestamp, label,
+        recent_items.
 
         `event_timestamp`, from which features look back, is a microsecond before the showing: an
         item that was shown is not yet part of the history.
@@ -74,7 +87,7 @@ class Impressions:
         )
         last = events["timestamp"].max()
         settled = pl.col("timestamp") + timedelta(seconds=self.within_s) <= last
-        return shown.filter(settled).select(
+        rows = shown.filter(settled).select(
             pl.col("message_id").alias("impression_id"),
             "user_id",
             "item_id",
@@ -83,6 +96,32 @@ class Impressions:
             (pl.col("timestamp") - timedelta(microseconds=1)).alias("event_timestamp"),
             pl.col("message_id").is_in(answered.implode()).cast(pl.Int64).alias("label"),
         )
+        return rows.with_columns(self._recent(events, rows)) if self.recent else rows
+
+    def _recent(self, events: pl.DataFrame, rows: pl.DataFrame) -> pl.Series:
+        """What each row's user had touched by its `event_timestamp`, oldest first."""
+        touches = events.filter(pl.col("event").is_in(list(self.touched))).sort(
+            "user_id", "timestamp", "message_id"
+        )
+        if self.collapse_repeats:
+            before = pl.col("item_id").shift(1).over("user_id")
+            touches = touches.filter((pl.col("item_id") != before).fill_null(True))
+        touches = touches.with_row_index("place").with_columns(
+            pl.col("place").min().over("user_id").alias("first"), pl.col("place") + 1
+        )
+        found = rows.join_asof(
+            touches.group_by("user_id", "timestamp").agg(pl.max("place"), pl.min("first"))
+            .sort("timestamp"),
+            left_on="event_timestamp", right_on="timestamp", by="user_id", check_sortedness=False,
+        )  # fmt: skip
+        first, end = (found[c].fill_null(0).cast(pl.Int64).to_numpy() for c in ("first", "place"))
+        start = np.maximum(first, end - self.recent)
+        offsets = np.r_[0, np.cumsum(end - start)]
+        places = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], end - start)
+        items = touches["item_id"].gather(places)
+        lists = pl.from_arrow(pa.LargeListArray.from_arrays(offsets, items.to_arrow()))
+        assert isinstance(lists, pl.Series), "an array becomes a series"
+        return lists.alias("recent_items")
 
     def _events(self) -> pl.DataFrame:
         table = Path(self.warehouse) / "events"

@@ -6,16 +6,18 @@ can check; then `python scripts/train.py experiment=recommender/dlrm data.path=â
 """
 
 import logging
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from feature_repo.registry.author import author
-from feature_repo.snapshot_query import Query
+from feature_repo.snapshot_query import Query, newest_day
 from feature_repo.snapshots import take
-from feature_repo.store import open_store
+from feature_repo.store import StoreError, open_store
 from pipelines.impressions import Impressions
 from scripts.entrypoint import entrypoint
 
@@ -34,9 +36,27 @@ def collect(cfg: DictConfig) -> dict[str, Any]:
     entities = Path(cfg.output_dir) / "impressions.parquet"
     entities.parent.mkdir(parents=True, exist_ok=True)
     rows.write_parquet(entities)
+    if not cfg.allow_stale:
+        require_computed(folder, query, rows)
     share = rows["label"].mean()
     log.info("%d impressions, %.1f%% positive", len(rows), 100 * float(share or 0))  # type: ignore[arg-type]
     return take(store, folder, goal.name, entities, goal, query, author(cfg.by, cfg.why))
+
+
+def require_computed(folder: Path, query: Query, rows: pl.DataFrame) -> None:
+    """A showing sees features of the days before its own: those must have been computed.
+
+    Raises:
+        StoreError: saying up to which day there are features, and what brings them up to date.
+    """
+    newest, last = newest_day(folder, query), rows["shown_at"].dt.date().max()
+    assert isinstance(last, date), "impressions are never empty"
+    if newest is None or newest < last - timedelta(days=1):
+        raise StoreError(
+            f"{folder}: features are computed up to {newest or 'no day'}, the impressions go on to "
+            f"{last}; `python scripts/materialize.py` computes the days between "
+            "(allow_stale=true takes the old values)"
+        )
 
 
 @entrypoint("impressions")

@@ -75,6 +75,24 @@ def test_kinds_that_do_not_occur(tmp_path: Path, change: dict[str, object], word
         impressions(warehouse(tmp_path), **change).read()
 
 
+def test_a_showing_keeps_what_was_touched_before_it(tmp_path: Path) -> None:
+    more = [
+        ("m13", "Product Viewed", "u1", "s1", "b", 15),  # again, right after m2
+        ("m14", "Product Viewed", "u1", "s1", "z", 20),
+    ]  # at the moment of m3, after it
+    folder = warehouse(tmp_path, [*EVENTS, *more])  # type: ignore[list-item]
+    rows = impressions(folder, touched=["Product Viewed"], recent=2).read()
+    found = dict(rows.select("impression_id", "recent_items").rows())
+    assert found == {
+        "m1": [], "m2": ["a"], "m13": ["a", "b"], "m3": ["a", "b"], "m14": ["a", "b"],
+        "m6": [], "m8": [],
+    }  # fmt: skip
+    rows = impressions(folder, touched=["Product Viewed"], recent=3, collapse_repeats=False).read()
+    found = dict(rows.select("impression_id", "recent_items").rows())
+    assert found["m3"] == ["a", "b", "b"]
+    assert "recent_items" not in impressions(folder).read().columns
+
+
 def test_no_events(tmp_path: Path) -> None:
     with pytest.raises(ImpressionsError, match="fill the warehouse first"):
         impressions(tmp_path).read()

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from feature_repo.registry.contract import require_same
 from feature_repo.requests import REQUEST_VIEWS
 from feature_repo.services import SERVICES
+from feature_repo.store import StoreError
 from models.recommender.ranking.fields import Fields
 from models.recommender.ranking.readers.snapshot import SnapshotReader
 from scripts.entrypoint import CONFIGS
@@ -56,6 +57,15 @@ def test_impressions_have_features_as_of_each_showing(tmp_path: Path) -> None:
         share = (mine["category"] == row["category"]).mean()
         assert row["category_share"] == pytest.approx(share, nan_ok=True)
 
+    # And what was touched that very day, as the store has it online.
+    touched = viewed.sort("timestamp", "message_id")
+    for row in later.sample(30, seed=1).iter_rows(named=True):
+        mine = touched.filter(
+            pl.col("user_id") == row["user_id"], pl.col("timestamp") < row["shown_at"]
+        )
+        items = mine.filter((pl.col("item_id") != pl.col("item_id").shift(1)).fill_null(True))
+        assert row["recent_items"] == items["item_id"].tail(50).to_list()
+
     made = SnapshotReader(tmp_path / "spring", time="shown_at").read()
     assert made.service == "ranking_v2"
     train = settings("train", tmp_path, "experiment=recommender/dlrm", "data.path=x")
@@ -64,3 +74,33 @@ def test_impressions_have_features_as_of_each_showing(tmp_path: Path) -> None:
     assert made.features["item_content"]["key"] == "item_id"
     store = tmp_path / "data" / "features"
     assert require_same("ranker", made.features, store, "ranking_v2") == []
+
+
+def test_what_must_be_computed_first_is_said(tmp_path: Path) -> None:
+    """Three times: no store, an older one without the service, and one that lags behind."""
+    sizes = ["size=tiny", "size.users=100", "size.sources=1"]
+    instantiate(settings("simulate", tmp_path, *sizes, "size.days=4").simulation).run(
+        lambda *_: None
+    )
+    cfg = settings("impressions", tmp_path, f"output={tmp_path / 'spring'}")
+    with pytest.raises(StoreError, match=r"make the store with `python scripts/materialize\.py`"):
+        collect(cfg)
+    compute = settings("materialize", tmp_path)
+    instantiate(compute.features)(raw_tables(compute), only=["item_content"])
+    with pytest.raises(
+        StoreError, match=r"'ranking_v2' yet; it lacks .*user_statistics.*scripts/materialize\.py`"
+    ):
+        collect(cfg)
+    views = sorted({*SERVICES["ranking_v2"]} - {*REQUEST_VIEWS})
+    instantiate(compute.features)(raw_tables(compute), only=views)
+    days = tmp_path / "data" / "warehouse" / "events"
+    [file] = (days / "date=2025-12-31").glob("*.parquet")
+    later = days / "date=2026-01-03"
+    later.mkdir()
+    moved = pl.read_parquet(file).with_columns(pl.col("timestamp") + pl.duration(days=3))
+    moved.with_columns(pl.col("message_id") + "x").write_parquet(later / "part-0.parquet")
+    behind = r"computed up to 2025-12-31, the impressions go on to 2026-01-03; `python scripts/mat"
+    with pytest.raises(StoreError, match=behind):
+        collect(cfg)
+    cfg.allow_stale = True
+    assert collect(cfg)["rows"] > 0

@@ -26,6 +26,7 @@ from models.recommender.ranking.card import model_card
 from models.recommender.ranking.encoding import PADDING, Encoding
 from models.recommender.ranking.examples import Examples
 from models.recommender.ranking.fields import Field
+from models.recommender.ranking.nets.affinity import newest_of_padded
 from models.recommender.ranking.nets.net import RankingNet
 from models.recommender.ranking.ranker import Ranker
 from models.report import Report
@@ -51,8 +52,14 @@ class RankingGraph(nn.Module):
         dense = [given[f.name] for f in self.fields.dense]
         some = next(iter(given.values()))
         numbers = torch.stack(dense, dim=1) if dense else torch.zeros(len(some), 0)
-        pooled = torch.stack([self._pooled(f, given[f.name]) for f in self.fields.bags], dim=1)
-        return self.net.head(self.net.dense_input(numbers), pooled).sigmoid()
+        bags = [f for f in self.fields.bags if f.name in self.net.bags]
+        pooled = torch.stack([self._pooled(f, given[f.name]) for f in bags], dim=1)
+        numbers = self.net.dense_input(numbers)
+        affinity = self.net.affinity
+        if affinity is not None:
+            history = newest_of_padded(given[affinity.history], affinity.most)
+            numbers = torch.cat([numbers, affinity(history, given[affinity.item])], dim=1)
+        return self.net.head(numbers, pooled).sigmoid()
 
     def _pooled(self, field: Field, ids: Tensor) -> Tensor:
         """[B] or [B, L] → [B, D], the mean of what is no padding."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +28,8 @@ class Ranker(pl.LightningModule):
         scheduler: called with the optimizer and `total_steps`; None for a constant rate.
         weight_decay: of the perceptrons' matrices; never of biases.
         embedding_decay: of the embeddings, where `optimizer` has them.
+        affinity_weight: of the affinity's auxiliary loss, where the network has one.
+        affinity_lr: the affinity's learning rate; its tables start small and have no other decay.
         compile: the dense part, for training.
         compile_mode: torch.compile's; "reduce-overhead" captures CUDA graphs.
     """
@@ -40,6 +42,8 @@ class Ranker(pl.LightningModule):
         scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler] | None = None,
         weight_decay: float = 0.0,
         embedding_decay: float = 0.0,
+        affinity_weight: float = 0.1,
+        affinity_lr: float = 5e-3,
         compile: bool = False,
         compile_mode: str | None = None,
     ) -> None:
@@ -50,6 +54,8 @@ class Ranker(pl.LightningModule):
         self.make_scheduler = scheduler
         self.weight_decay = weight_decay
         self.embedding_decay = embedding_decay
+        self.affinity_weight = affinity_weight
+        self.affinity_lr = affinity_lr
         self.compiled = compile
         self.compile_mode = compile_mode
         self._seen: list[tuple[Tensor, Tensor]] = []
@@ -85,7 +91,11 @@ class Ranker(pl.LightningModule):
             "train_loss", loss, prog_bar=True, on_step=True, on_epoch=True,
             batch_size=len(batch.label),
         )  # fmt: skip
-        return loss
+        affinity = cast(RankingNet, getattr(self.net, "module", self.net)).affinity
+        if affinity is None:
+            return loss
+        self.log("train_affinity_loss", affinity.loss, on_epoch=True, batch_size=len(batch.label))
+        return loss + self.affinity_weight * affinity.loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         logits = self.net(batch.dense, batch.bags)
@@ -120,7 +130,7 @@ class Ranker(pl.LightningModule):
         if combined is None:
             optimizer = self.make_optimizer(self._groups(self.net))
         else:  # the strategy's own optimizer has the tables
-            optimizer = combined(lambda rest: self.make_optimizer(self._decayed(rest.values())))
+            optimizer = combined(lambda rest: self.make_optimizer(self._dense(rest)))
         if self.make_scheduler is None:
             return optimizer
         steps = self.trainer.estimated_stepping_batches
@@ -135,7 +145,17 @@ class Ranker(pl.LightningModule):
         embeddings = list(net.embeddings.parameters())
         own = {id(p) for p in embeddings}
         tables = {"params": embeddings, "weight_decay": self.embedding_decay}
-        return [tables, *self._decayed(p for p in net.parameters() if id(p) not in own)]
+        rest = {n: p for n, p in net.named_parameters() if id(p) not in own}
+        return [tables, *self._dense(rest)]
+
+    def _dense(self, named: Mapping[str, nn.Parameter]) -> list[dict[str, Any]]:
+        """Groups of all but the tables; the affinity learns at a rate of its own, undecayed."""
+        fast = {n: p for n, p in named.items() if "affinity" in n.split(".")}
+        groups = self._decayed(p for n, p in named.items() if n not in fast)
+        if fast:
+            own = {"params": list(fast.values()), "weight_decay": 0.0, "lr": self.affinity_lr}
+            groups.append(own)
+        return groups
 
     def _decayed(self, parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
         every = list(parameters)

@@ -5,12 +5,13 @@ Wang et al., "DCN V2: Improved Deep & Cross Network", WWW 2021, arXiv 2008.13535
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torchrec.modules.crossnet import LowRankCrossNet
 
+from models.recommender.ranking.nets.affinity import Affinity
 from models.recommender.ranking.nets.net import RankingNet, answer, layers
 from models.recommender.ranking.shape import Shape
 
@@ -34,10 +35,11 @@ class DCN(RankingNet):
         top: Sequence[int],
         dropout: float = 0.0,
         init_std: float = 0.01,
+        affinity: Callable[..., Affinity] | None = None,
     ) -> None:
-        super().__init__(shape, dim, init_std)
-        self.bottom = layers(self.dense_input.width, [*bottom, dim], 0.0)
-        width = dim * (1 + len(shape.bags))
+        super().__init__(shape, dim, init_std, affinity)
+        self.bottom = layers(self.numbers, [*bottom, dim], 0.0)
+        width = dim * (1 + len(self.bags))
         self.cross = LowRankCrossNet(width, crosses, min(rank, width))
         self.top = layers(width, top, dropout)
         self.answer = answer([width, *top][-1], shape.base_rate)

@@ -6,12 +6,13 @@ Naumov et al., "Deep Learning Recommendation Model for Personalization and Recom
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torchrec.models.dlrm import InteractionArch
 
+from models.recommender.ranking.nets.affinity import Affinity
 from models.recommender.ranking.nets.net import RankingNet, answer, layers
 from models.recommender.ranking.shape import Shape
 
@@ -33,10 +34,11 @@ class DLRM(RankingNet):
         top: Sequence[int],
         dropout: float = 0.0,
         init_std: float = 0.01,
+        affinity: Callable[..., Affinity] | None = None,
     ) -> None:
-        super().__init__(shape, dim, init_std)
-        bags = len(shape.bags)
-        self.bottom = layers(self.dense_input.width, [*bottom, dim], 0.0)
+        super().__init__(shape, dim, init_std, affinity)
+        bags = len(self.bags)
+        self.bottom = layers(self.numbers, [*bottom, dim], 0.0)
         self.interaction = InteractionArch(bags)
         width = dim + bags * (bags + 1) // 2
         self.top = layers(width, top, dropout)

@@ -13,6 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from models.recommender.ranking.nets.affinity import Affinity
 from models.recommender.ranking.shape import Shape
 from models.recommender.ranking.sparse import (
     EmbeddingBagCollection,
@@ -57,21 +58,32 @@ class RankingNet(nn.Module):
     Args:
         dim: width of the embeddings, D.
         init_std: of the embeddings' first values.
+        affinity: called with `shape`, makes what adds one number of candidate and history; None:
+            nothing does.
     """
 
     compiled_head: Callable[[Tensor, Tensor], Tensor] | None = None
 
-    def __init__(self, shape: Shape, dim: int, init_std: float) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        dim: int,
+        init_std: float,
+        affinity: Callable[..., Affinity] | None = None,
+    ) -> None:
         super().__init__()
         self.shape = shape
         self.dim = dim
+        self.affinity = affinity(shape=shape) if affinity is not None else None
+        left_out = self.affinity and not self.affinity.pooled and self.affinity.history
+        self.bags = tuple(name for name in shape.bags if name != left_out)  # [C] that are pooled
         self.embeddings = EmbeddingBagCollection(
             tables=[
                 EmbeddingBagConfig(
                     name=table.name,
                     num_embeddings=table.rows,
                     embedding_dim=dim,
-                    feature_names=list(table.fields),
+                    feature_names=[name for name in table.fields if name in self.bags],
                     pooling=PoolingType.MEAN,  # an empty bag is zeros
                     init_fn=partial(nn.init.normal_, std=init_std),
                 )
@@ -79,6 +91,7 @@ class RankingNet(nn.Module):
             ]
         )
         self.dense_input = DenseInput(shape)
+        self.numbers = self.dense_input.width + (self.affinity is not None)
 
     def compile_head(self, mode: str | None = None) -> None:
         """Train with a compiled head. Tables stay as they are: torchrec has kernels of its own."""
@@ -88,10 +101,13 @@ class RankingNet(nn.Module):
         """→ logits [B]."""
         pooled = self.embeddings(bags).values().view(len(dense), -1, self.dim)
         head = self.compiled_head if self.training and self.compiled_head else self.head
-        return head(self.dense_input(dense), pooled)
+        numbers = self.dense_input(dense)
+        if self.affinity is not None:
+            numbers = torch.cat([numbers, self.affinity.of_bags(bags)], dim=1)
+        return head(numbers, pooled)
 
     def head(self, dense: Tensor, pooled: Tensor) -> Tensor:
-        """Scaled dense [B, 2F] and pooled [B, C, D] → logits [B]."""
+        """Numbers [B, 2F], or [B, 2F + 1] with an affinity, and pooled [B, C, D] → logits [B]."""
         raise NotImplementedError
 
 

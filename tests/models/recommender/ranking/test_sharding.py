@@ -150,6 +150,17 @@ def test_two_processes_learn_what_one_does(runs: tuple[Path, Path], tmp_path: Pa
 
 
 @pytest.mark.slow
+def test_an_affinity_trains_beside_sharded_tables(data: Path, tmp_path: Path) -> None:
+    added = ["+model/recommender/affinity@model.net.affinity=next_item", "trainer.max_epochs=1",
+             "model.net.affinity.history=item_ids", "model.net.affinity.most=5",
+             "model.affinity_lr=0.5"]  # fmt: skip
+    finish(start(2, data, tmp_path, *added))
+    found = weights(tmp_path, tmp_path / "whole.pt")
+    moved = (found["net.affinity.turn"] - torch.eye(32)).abs().max()
+    assert moved > 1e-4, "it learns, at its own rate"
+
+
+@pytest.mark.slow
 def test_a_checkpoint_goes_on_with_more_or_fewer_processes(
     runs: tuple[Path, Path], data: Path, tmp_path: Path
 ) -> None:
