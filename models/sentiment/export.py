@@ -25,6 +25,8 @@ from models.sentiment.datamodule import TextsDataModule
 from models.sentiment.local import local_predictor
 
 log = logging.getLogger(__name__)
+# ONNX Runtime advises shape inference, which changes nothing for weights; it says so on the root.
+logging.getLogger().addFilter(lambda r: "pre-processing before quantization" not in r.getMessage())
 
 
 class Calibrated(nn.Module):
