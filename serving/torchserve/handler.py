@@ -45,8 +45,9 @@ class OnnxHandler:
             raise ValueError(f"no codec for task {signature.task!r}; there are {sorted(CODECS)}")
         self.codec: Codec = CODECS[signature.task](self.artifact)
         self.max_instances = int(settings["max_instances"])
-        both = artifact.EXACT in self.artifact.signature.files
-        self.session = self._open(self._graph(settings), settings, gpu)
+        graph = self._graph(settings)
+        both = graph != artifact.EXACT and artifact.EXACT in signature.files
+        self.session = self._open(graph, settings, gpu)
         self.exact = self._open(artifact.EXACT, settings, gpu) if both else self.session
         self.outputs = [o.name for o in signature.outputs]
         self._warm_up(list(settings["warmup_batches"]))

@@ -12,7 +12,7 @@ import pytest
 
 from serving.torchserve.handler import OnnxHandler
 from tests.serving.conftest import RunningTorchServe
-from tests.serving.torchserve.test_handler import Context
+from tests.serving.torchserve.context import Context
 
 TIME = "2026-01-31T12:00:00Z"
 

@@ -16,7 +16,7 @@ from models.export import OPSET, export_onnx
 from models.recommender.ranking.encoding import FIRST, MISSING, Encoding
 from models.recommender.ranking.fields import Fields
 from serving.torchserve.handler import OnnxHandler
-from tests.serving.torchserve.test_handler import Context
+from tests.serving.torchserve.context import Context
 
 FIELDS = {
     "age": {"kind": "dense", "side": "user"},

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from models.recommender.ratings.training import train
 from scripts.entrypoint import CONFIGS
 from serving.torchserve.handler import OnnxHandler
-from tests.serving.torchserve.test_handler import Context
+from tests.serving.torchserve.context import Context
 
 
 @pytest.fixture(scope="module")

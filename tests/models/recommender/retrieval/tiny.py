@@ -18,6 +18,7 @@ from models.training import train
 from scripts.entrypoint import CONFIGS
 from serving.torchserve.handler import OnnxHandler
 from tests.conftest import ROOT
+from tests.serving.torchserve.context import Context
 
 
 def compose_train(*overrides: str) -> DictConfig:
@@ -84,16 +85,3 @@ def serve(version: Artifact, *instances: dict[str, Any]) -> list[dict[str, Any]]
     answers = json.loads(handler.handle([{"body": body}], context)[0])["predictions"]
     assert context.status == {}
     return list(answers)
-
-
-class Context:
-    """What TorchServe hands to a handler, as far as ours uses it."""
-
-    def __init__(self) -> None:
-        self.status: dict[int, int] = {}
-
-    def set_response_status(self, code: int, phrase: str, idx: int) -> None:
-        self.status[idx] = code
-
-    def set_response_content_type(self, idx: int, value: str) -> None:
-        assert value == "application/json"
