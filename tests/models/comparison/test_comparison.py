@@ -65,6 +65,8 @@ def test_runs_below_a_folder_without_their_artifacts(tmp_path: Path) -> None:
         finished(tmp_path / name, 0.4)
     product = finished(tmp_path / "artifacts" / "m" / "1", 0.4)
     (product / "signature.json").write_text("{}")
+    served = finished(tmp_path / "serve", 0.4)
+    (served / "metrics.json").write_text('{"startup_seconds": 9.5}')
     (tmp_path / "unfinished").mkdir()
     (tmp_path / "unfinished" / "config.yaml").write_text("a: 1\n")
     folders = find_runs(tmp_path)
@@ -78,7 +80,7 @@ def test_what_is_no_run_is_named(content: str | None, tmp_path: Path) -> None:
     folder.mkdir()
     if content is not None:
         (folder / "metrics.json").write_text(content)
-    with pytest.raises(ComparisonError, match=r"broken: .*a finished run"):
+    with pytest.raises(ComparisonError, match=r"broken: .*the folder of a finished training"):
         read_runs([folder])
 
 
