@@ -185,7 +185,7 @@ def require_free(host: str, port: int, wanted_by: str) -> None:
         except OSError as error:
             raise ServiceError(
                 f"port {port} on {host}, wanted by {wanted_by}, is in use{_owner(port)}; stop that "
-                "process or choose another port in the configuration"
+                "process or choose another port (gateway.port=…, torchserve.ports.…=…)"
             ) from error
 
 

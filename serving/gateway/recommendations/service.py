@@ -186,7 +186,9 @@ def _made(name: str, config: DictConfig | None, resources: Resources) -> Any:
     try:
         return make(resources)
     except AbsentError as absent:
-        log.info("recommendations go without %s: %s", name, absent)
+        # A list without a source is shorter; one without a rule shows what it should not.
+        level = logging.WARNING if name.startswith("filters.") else logging.INFO
+        log.log(level, "recommendations go without %s: %s", name, absent)
         return None
 
 

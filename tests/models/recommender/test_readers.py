@@ -97,10 +97,10 @@ def test_bad_rows_are_set_aside_with_line_and_reason(tmp_path: Path) -> None:
         "rating is not a number",
         "empty user id",
         "empty item id",
-        "bad time (expected s)",
+        "bad time (expected seconds since 1970)",
         "expected 4 fields separated by '::'",
         "rating is not a number",
-        "bad time (expected s)",
+        "bad time (expected seconds since 1970)",
     ]
     assert listed["text"][0] == "1::10::4"
 
@@ -158,7 +158,8 @@ def test_tables_reject_wrong_arity_and_bad_values(tmp_path: Path) -> None:
     frame = TableReader(path, MAP, rejects, max_reject_share=0.1).read()
     assert len(frame) == 100
     assert sorted(pl.read_csv(rejects)["reason"].to_list()) == [
-        "bad time (expected s)", "empty item id", "wrong number of fields",
+        "bad time (expected seconds since 1970, as data.reader.time_unit=s says)",
+        "empty item id", "wrong number of fields",
     ]  # fmt: skip
 
 
