@@ -5,7 +5,7 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from models import artifact
+from models.champion import in_force
 from scripts.entrypoint import entrypoint
 
 
@@ -15,10 +15,7 @@ def main(cfg: DictConfig) -> None:
     output = Path(cfg.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(cfg, output / "config.yaml", resolve=True)
-    source = Path(cfg.artifact)
-    if not (source / artifact.SIGNATURE).is_file():
-        source = artifact.latest(source.parent, source.name)
-    print(instantiate(cfg.indexer)(source))
+    print(instantiate(cfg.indexer)(in_force(Path(cfg.artifact))))
 
 
 if __name__ == "__main__":
