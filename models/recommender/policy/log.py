@@ -202,7 +202,12 @@ def read_table(path: Path) -> pl.DataFrame:
         if path.is_dir():
             if not any(path.rglob("*.parquet")):
                 raise DataError(f"{path}: no .parquet file in it")
-            return pl.read_parquet(path / "**" / "*.parquet", hive_partitioning=False)
+            # The gateway's log has gained columns; no column that only newer files have is read.
+            files = pl.scan_parquet(
+                path / "**" / "*.parquet", hive_partitioning=False, missing_columns="insert",
+                extra_columns="ignore",
+            )  # fmt: skip
+            return files.collect()
         if path.suffix in (".jsonl", ".ndjson"):
             return pl.read_ndjson(path, infer_schema_length=None)
         return pl.read_parquet(path)

@@ -166,6 +166,9 @@ class RecommendationRoutes:
                 policy=shown.policy,
                 skipped=[f"{s.stage}: {s.reason}" for s in answer.skipped],
                 latency_ms=(time.perf_counter() - started) * 1000,
+                ranker=answer.ranker[0] if answer.ranker else None,
+                ranker_version=answer.ranker[1] if answer.ranker else None,
+                ranker_features=shown.given,
             )
         return {
             "user_id": user,

@@ -141,6 +141,16 @@ def test_columns_that_are_not_there_are_named(tmp_path: Path) -> None:
         read(path, rewards=other)
 
 
+@pytest.mark.parametrize("newer", [1, 2])
+def test_a_log_that_has_gained_a_column_is_read_whole(newer: int, tmp_path: Path) -> None:
+    """As the gateway's has: files from before lack it, whichever is read first."""
+    for n in (1, 2):
+        row = GOOD | {"request_id": f"r{n}"} | ({"ranker": "x"} if n == newer else {})
+        (tmp_path / f"date=2026-01-0{n}").mkdir()
+        pl.DataFrame([row]).write_parquet(tmp_path / f"date=2026-01-0{n}" / "part.parquet")
+    assert read(tmp_path).frame["request_id"].to_list() == ["r1", "r2"]
+
+
 @pytest.mark.parametrize("name", ["log.parquet", "log.jsonl"])
 def test_files_that_are_none_of_the_two(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
