@@ -164,11 +164,13 @@ class Pipeline:
         for name in list(proposed):
             if getattr(self.sources[name], "stands_in_for", None) in proposed:
                 del proposed[name]
-        models = [name for name in weights if self.sources[name].kind == "model"]
+        leading = [name for name in weights if self.sources[name].kind == "model"]
+        if not leading:  # lists made beforehand take the model's place
+            leading = [name for name in weights if self.sources[name].kind == "precomputed"]
         reason = None
-        if models and not any(name in proposed for name in models):
+        if leading and not any(name in proposed for name in leading):
             reasons = dict(zip(weights, found, strict=True))
-            said = reasons[models[0]]
+            said = reasons[leading[0]]
             reason = said if isinstance(said, str) else "nothing"
         main = max(proposed, key=lambda name: weights[name], default=None)
         kind = self.sources[main].kind if main is not None else "popular"
