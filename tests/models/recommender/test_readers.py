@@ -150,6 +150,12 @@ def test_tables_by_column_names(tmp_path: Path, suffix: str) -> None:
     assert read["timestamp"][0] == datetime(2026, 1, 1, tzinfo=UTC)
 
 
+def test_an_empty_table_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("")
+    with pytest.raises(DataError, match="an empty file; a first line with the columns' names"):
+        TableReader(tmp_path / "t.csv", MAP, tmp_path / "r.csv").read()
+
+
 def test_tables_reject_wrong_arity_and_bad_values(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     good = "".join(f"u{n},i{n},{n}\n" for n in range(100))
