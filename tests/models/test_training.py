@@ -279,6 +279,23 @@ def test_resume_auto_begins_and_then_goes_on(
     assert json.loads((tmp_path / "metrics.json").read_text())["conditions"]["epochs"] == 2
 
 
+def test_the_last_checkpoint_is_of_the_last_epoch_also_after_the_best(
+    sequences: Path, tmp_path: Path
+) -> None:
+    """The best epoch is an early one here: the rate is far too high."""
+    train(
+        config(
+            sequences, tmp_path, "optimizer.lr=3", "trainer.max_epochs=4", "export=none",
+            "evaluation.floors=null", "callbacks.average=null",
+        )
+    )  # fmt: skip
+    best, last = (
+        torch.load(tmp_path / "checkpoints" / f"{name}.ckpt", weights_only=False)["epoch"]
+        for name in ("best", "last")
+    )
+    assert (best < 3, last) == (True, 3)
+
+
 def test_what_a_kill_left_beside_its_name_is_found(sequences: Path, tmp_path: Path) -> None:
     """As between the two renames that replace a sharded checkpoint."""
     again = ["resume=auto", "export=none", "evaluation.floors=null"]
