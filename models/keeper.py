@@ -13,6 +13,11 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 class Keeper(ModelCheckpoint):
     """Lightning's `ModelCheckpoint`, whose `save_last=true` means after every validation."""
 
+    @property
+    def state_key(self) -> str:
+        """Lightning's own: checkpoints from before this class know their best one by it."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_validation_end(trainer, pl_module)
         if not self._should_save_on_train_epoch_end(trainer):
