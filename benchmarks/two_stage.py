@@ -39,6 +39,7 @@ from feature_repo.computation import view_files
 from feature_repo.publication import newest_rows
 from feature_repo.views import USER_HISTORY
 from models import artifact
+from models.champion import champion
 from models.report import Report, conditions
 from scripts.entrypoint import CONFIGS, entrypoint
 from serving.stack import services
@@ -134,7 +135,7 @@ class Market:
                 "train", "experiment=recommender/dlrm", f"data.path={impressions}",
                 f"trainer.max_epochs={size.epochs}",
             )  # fmt: skip
-        return artifact.latest(self.root / "artifacts", "recommender")
+        return champion(self.root / "artifacts", "recommender")
 
     def histories(self, loaded: artifact.Artifact) -> dict[str, list[str]]:
         """User → the items that the model knows, the newest last."""

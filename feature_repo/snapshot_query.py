@@ -145,13 +145,6 @@ def source_versions(
     }
 
 
-def newest_day(folder: Path, query: Query) -> date | None:
-    """The last day that has been computed of any view that the query reads; None: there is none."""
-    asked = sa.select(sa.func.max(computations.c.day)).where(computations.c.view.in_(query.views))
-    with connect(folder).connect() as connection:
-        return connection.execute(asked).scalar()
-
-
 def changed_sources(folder: Path, kept: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What is not as `source_versions` found it, so that the same query may give other rows."""
     with connect(folder).connect() as connection:

@@ -66,6 +66,17 @@ def champion(root: Path, name: str) -> Path:
     return folder
 
 
+def in_force(path: Path) -> Path:
+    """A model's folder → its version in force; a version's own folder, or no folder, as it is.
+
+    Raises: as `champion`.
+    """
+    path = Path(path)
+    if (path / SIGNATURE).is_file() or not path.is_dir():
+        return path  # `artifact.load` says of what is nothing that it is nothing
+    return champion(path.parent, path.name)
+
+
 def versions(root: Path, name: str) -> list[str]:
     """The versions there are, oldest first."""
     return sorted(p.parent.name for p in (Path(root) / name).glob(f"[!.]*/{SIGNATURE}"))

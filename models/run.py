@@ -33,6 +33,15 @@ class RunMismatchError(ValueError):
     exit_code = 65  # EX_DATAERR
 
 
+class RunOverrideError(ValueError):
+    """A change to a part of the configuration that nobody reads any more."""
+
+    exit_code = 2
+
+
+_READ = ("datamodule", "model", "evaluation", "export", "seed")  # of a run that is opened again
+
+
 @dataclass
 class Run:
     """A run's configuration, its data read again, and its model with the checkpoint's weights."""
@@ -55,10 +64,18 @@ class Run:
 
         Raises:
             RunError: there is no run, or no such checkpoint.
+            RunOverrideError: an override of what is not read again.
             RunMismatchError: the weights are of another model, or of other data.
             DataError: the data is not what the run was trained on.
             ShardsError: a sharded checkpoint lacks a file.
         """
+        unread = next((str(key) for key in overrides or {} if key not in _READ), None)
+        if unread is not None:
+            raise RunOverrideError(
+                f"overrides.{unread} would change nothing: a run's config.yaml is resolved, and of "
+                f"it {', '.join(_READ)} are read again; other data, say, is "
+                "+overrides.datamodule.reader.path=/elsewhere"
+            )
         settings = folder / "config.yaml"
         if not settings.is_file():
             raise RunError(f"{folder}: no config.yaml; give the output_dir of a training run")

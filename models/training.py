@@ -21,6 +21,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from models.checkpoint import standing
+from models.last_validation import LastValidation
 from models.launcher import end_with_agent
 from models.report import Report, conditions
 
@@ -58,7 +59,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     data = instantiate(cfg.datamodule)
     data.prepare()
     model = instantiate(cfg.model, **data.model_arguments())
-    callbacks = parts(cfg.callbacks)
+    callbacks = [*parts(cfg.callbacks), LastValidation()]
     loggers = parts(cfg.logger)
     # A bar where a person watches; log lines (models.progress) everywhere.
     bar = {"enable_progress_bar": sys.stdout.isatty()} | dict(cfg.trainer)

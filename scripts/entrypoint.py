@@ -60,6 +60,13 @@ def choices() -> list[str]:
 
 def explain(config_name: str, overrides: list[str]) -> str | None:
     """Why these overrides do not compose, with the nearest valid key or choice; None if they do."""
+    unread = next((o for o in overrides if not _readable(o)), None)
+    if unread is not None:
+        key, _, value = unread.partition("=")
+        return (
+            f"cannot read {unread!r}: a value with one of =,()[]{{}}:\\ in it needs quotes "
+            f'that reach the program: \'{key}="{value}"\'; a list is \'{key}=["…","…"]\''
+        )
     error = _compose_error(config_name, overrides)
     if error is None:
         return None
@@ -108,6 +115,24 @@ def first_of_each(overrides: list[str]) -> list[str]:
         elif override.is_discrete_sweep():
             first.append(f"{text.split('=')[0]}={next(override.sweep_string_iterator())}")
     return first
+
+
+def _readable(override: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return True
+
+
+def _bare(arguments: Sequence[str]) -> str | None:
+    """The first argument that is neither key=value, nor a flag or its value, nor a removal."""
+    before = ""
+    for argument in arguments:
+        if "=" not in argument and argument[:1] not in ("-", "~") and not before.startswith("-"):
+            return argument
+        before = argument if argument not in ("-m", "--multirun") else ""
+    return None
 
 
 def _compose_error(config_name: str, overrides: list[str]) -> HydraException | None:
@@ -194,6 +219,10 @@ def entrypoint(
                 # Hydra's parser takes overrides on one side of a flag only.
                 sys.argv.remove(flag)
                 sys.argv.insert(1, flag)
+            bare = _bare(sys.argv[1:])
+            if bare is not None:
+                print(f"error: {bare!r}: settings are given as key=value", file=sys.stderr)
+                sys.exit(2)
             overrides = [a for a in sys.argv[1:] if "=" in a and not a.startswith("-")]
             if any(a in ("-m", "--multirun") for a in sys.argv[1:]):
                 overrides = first_of_each(overrides)

@@ -14,9 +14,11 @@ import polars as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from feature_repo.lag import behind
 from feature_repo.registry.author import author
-from feature_repo.snapshot_query import Query, newest_day
+from feature_repo.snapshot_query import Query
 from feature_repo.snapshots import take
+from feature_repo.sources import RawTable, warehouse_tables
 from feature_repo.store import StoreError, open_store
 from pipelines.impressions import Impressions
 from scripts.entrypoint import entrypoint
@@ -37,26 +39,35 @@ def collect(cfg: DictConfig) -> dict[str, Any]:
     entities.parent.mkdir(parents=True, exist_ok=True)
     rows.write_parquet(entities)
     if not cfg.allow_stale:
-        require_computed(folder, query, rows)
+        require_computed(folder, Path(impressions.warehouse), query, rows)
     share = rows["label"].mean()
     log.info("%d impressions, %.1f%% positive", len(rows), 100 * float(share or 0))  # type: ignore[arg-type]
     return take(store, folder, goal.name, entities, goal, query, author(cfg.by, cfg.why))
 
 
-def require_computed(folder: Path, query: Query, rows: pl.DataFrame) -> None:
+def require_computed(folder: Path, warehouse: Path, query: Query, rows: pl.DataFrame) -> None:
     """A showing sees features of the days before its own: those must have been computed.
 
     Raises:
-        StoreError: saying up to which day there are features, and what brings them up to date.
+        StoreError: naming each view that is behind, how far it goes, and what brings it up to date.
     """
-    newest, last = newest_day(folder, query), rows["shown_at"].dt.date().max()
+    last = rows["shown_at"].dt.date().max()
     assert isinstance(last, date), "impressions are never empty"
-    if newest is None or newest < last - timedelta(days=1):
+    late = behind(folder, query.views, raw_tables(warehouse), last - timedelta(days=1))
+    if late:
         raise StoreError(
-            f"{folder}: features are computed up to {newest or 'no day'}, the impressions go on to "
-            f"{last}; `python scripts/materialize.py` computes the days between "
-            "(allow_stale=true takes the old values)"
+            f"{folder}: the impressions go on to {last}, but of the views of {query.service} these "
+            f"are behind: {', '.join(map(str, late))}; `python scripts/materialize.py` computes "
+            "the days between (allow_stale=true takes the old values)"
         )
+
+
+def raw_tables(warehouse: Path) -> dict[str, RawTable]:
+    """What the views of a ranker are computed from, as far as it is there."""
+    tables = warehouse_tables(warehouse)
+    found: dict[str, RawTable] = {n: t for n, t in tables.items() if t.exists()}
+    # As far as days go, these are the events.
+    return {**found, **dict.fromkeys(("interactions", "category_views"), tables["events"])}
 
 
 @entrypoint("impressions")

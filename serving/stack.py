@@ -126,6 +126,7 @@ def _torchserve(cfg: DictConfig, output: Path, chosen: dict[str, Path]) -> Torch
         ports=instantiate(cfg.torchserve.ports),
         java_home=cfg.torchserve.java_home,
         heap=cfg.torchserve.heap,
+        java_options=tuple(cfg.torchserve.java_options),
         properties=dict(cfg.torchserve.properties),
     )
 

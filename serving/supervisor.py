@@ -20,10 +20,14 @@ import psutil
 log = logging.getLogger(__name__)
 
 
+# EX_USAGE, EX_DATAERR, EX_NOINPUT, EX_CONFIG: starting the same again would end the same way.
+_USERS_FAULT = (64, 65, 66, 78)
+
+
 class ServiceError(RuntimeError):
     """A service that cannot start, or does not become healthy."""
 
-    exit_code = 69  # EX_UNAVAILABLE
+    exit_code = 69  # EX_UNAVAILABLE; or that of a service which refused what it was given
 
 
 @dataclass(frozen=True)
@@ -155,9 +159,12 @@ class Supervisor:
         while not service.ready():
             code = self.processes[service.name].poll()
             if code is not None:
-                raise ServiceError(
+                error = ServiceError(
                     f"{service.name} ended with code {code} while starting:\n{_tail(service)}"
                 )
+                if code in _USERS_FAULT:
+                    error.exit_code = code
+                raise error
             if time.monotonic() - started > self.startup_timeout:
                 raise ServiceError(
                     f"{service.name} was not ready within {self.startup_timeout:.0f} s:\n"
@@ -185,7 +192,7 @@ def require_free(host: str, port: int, wanted_by: str) -> None:
         except OSError as error:
             raise ServiceError(
                 f"port {port} on {host}, wanted by {wanted_by}, is in use{_owner(port)}; stop that "
-                "process or choose another port in the configuration"
+                "process or choose another port (gateway.port=…, torchserve.ports.…=…)"
             ) from error
 
 

@@ -76,6 +76,13 @@ def require_same(
         FeatureVersionError: a view is not there, or in another version or schema.
     """
     found = view_versions(folder, service)
+    if wanted and not found:
+        raise FeatureVersionError(
+            f"model {model} was trained on the feature service {service}, which {folder} does not "
+            f"have; it is made of {', '.join(wanted)}. Register it with `python scripts/"
+            "materialize.py` or `python scripts/features.py apply`, where the code still has it, "
+            "or serve an artifact that was trained on a service of this store"
+        )
     complaints = [
         f"  - view {view}: {text}"
         for view, asked in wanted.items()

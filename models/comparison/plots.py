@@ -14,10 +14,15 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Bbox
 
 from models.comparison.runs import FinishedRun
 
 FLOOR = "#8a9ba8"
+# Of a name beside its point, in the order of trial: whether it ends there, and the offset.
+_PLACES = [
+    (right, -5 if right else 5, up) for up in (4, -10, 14, -20, 24, -30) for right in (False, True)
+]
 # Text stays text, so that a picture is a few kilobytes; ids do not change from run to run.
 _STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "millrace", "font.size": 9}
 
@@ -83,13 +88,35 @@ def trade_off(
                 floors[name] = (values[across], values[up])
     points = [(n, x, y, FLOOR) for n, (x, y) in floors.items()]
     points += [(r.name, r.model[across], r.model[up], paint[r.name]) for r in drawn]
-    for name, x, y, colour in points:
+    for _, x, y, colour in points:
         axis.scatter([x], [y], color=colour, s=36, zorder=3)
-        axis.annotate(_short(name), (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8)
     axis.set(xlabel=across, ylabel=up)
     axis.margins(0.2)
     axis.grid(alpha=0.3)
+    label_apart(canvas, axis, [(_short(name), x, y) for name, x, y, _ in points])
     return _uri(canvas)
+
+
+def label_apart(canvas: Figure, axis: Axes, points: Sequence[tuple[str, float, float]]) -> None:
+    """Write names beside points, each at the first of some places where it covers no other."""
+    canvas.draw_without_rendering()  # until then, nothing knows where it will stand
+    taken: list[Bbox] = []
+    for name, x, y in points:
+        for right, across, up in _PLACES:
+            note = axis.annotate(
+                name, (x, y), xytext=(across, up), textcoords="offset points", fontsize=8,
+                ha="right" if right else "left",
+            )  # fmt: skip
+            box = note.get_window_extent()
+            if not any(box.overlaps(other) for other in taken):
+                break
+            note.remove()
+        else:  # a crowd: the first place again
+            note = axis.annotate(
+                name, (x, y), xytext=_PLACES[0][1:], textcoords="offset points", fontsize=8
+            )
+            box = note.get_window_extent()
+        taken.append(box)
 
 
 def _short(name: str, longest: int = 26) -> str:

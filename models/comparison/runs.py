@@ -60,8 +60,10 @@ def read_runs(folders: Sequence[Path]) -> list[FinishedRun]:
             content = json.loads(file.read_text("utf-8"))
             model = {k: float(v) for k, v in content["model"].items() if v is not None}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            why = "its metrics.json has no 'model'" if isinstance(error, KeyError) else error
             raise ComparisonError(
-                f"{folder}: {error}; a finished run with a metrics.json is needed"
+                f"{folder}: {why}; the folder of a finished training, with its metrics.json, is "
+                "needed"
             ) from error
         found.append(
             FinishedRun(
@@ -92,8 +94,20 @@ def find_runs(root: Path) -> list[Path]:
 
 
 def _is_run(folder: Path) -> bool:
-    """An artifact has both files too, and is the product of a run, not another one."""
-    return (folder / "config.yaml").is_file() and not (folder / "signature.json").exists()
+    """An artifact has both files too, and is the product of a run, not another one.
+
+    Servers and judgements of policies leave a metrics.json as well, but measure no model.
+    """
+    if not (folder / "config.yaml").is_file() or (folder / "signature.json").exists():
+        return False
+    try:
+        content = json.loads((folder / "metrics.json").read_text("utf-8"))
+    except ValueError:
+        return True  # a damaged one is named when it is read
+    measured = isinstance(content, dict) and isinstance(content.get("model"), dict)
+    if not measured:
+        log.info("%s: left out, its metrics.json measures no model", folder)
+    return measured
 
 
 def differing(runs: Sequence[FinishedRun]) -> dict[str, list[str]]:

@@ -72,7 +72,7 @@ class RecommenderAssessment:
 
         A model that is a floor itself, such as EASE, is no better than it, and need not be.
         """
-        metric = f"ndcg@{max(self.ks)}"
+        metric = self._decisive
         floors = self.floors or {}
         itself = {name for name, floor in floors.items() if isinstance(model, type(floor))}
         others = [name for name in report.floors if name not in itself]
@@ -85,6 +85,11 @@ class RecommenderAssessment:
                 best,
                 report.floors[best][metric],
             )
+
+    @property
+    def _decisive(self) -> str:
+        """The metric that the log compares by: the one that checkpoints are chosen by, if asked."""
+        return f"ndcg@{10 if 10 in self.ks else max(self.ks)}"
 
     def _floor(
         self, name: str, floor: Floor, data: InteractionsDataModule, lenses: Sequence[Lens]
@@ -100,9 +105,10 @@ class RecommenderAssessment:
             lenses=lenses,
         )
         log.info(
-            "floor %s: ndcg@10 %.4f (%.1f s)",
+            "floor %s: %s %.4f (%.1f s)",
             name,
-            metrics.get("ndcg@10", float("nan")),
+            self._decisive,
+            metrics[self._decisive],
             time.perf_counter() - started,
         )
         return metrics

@@ -23,6 +23,8 @@ from models.recommender.retrieval.content import ItemContent
 from models.recommender.retrieval.content_encoder import (
     Columns,
     ContentEncoder,
+    numbers_of,
+    report_words,
     texts_of,
     values_of,
 )
@@ -79,9 +81,9 @@ class AttributeTable:
         frame, _ = self._aligned(ids, columns)
         values = values_of(frame, columns)
         for column, width in self.buckets.items():
-            number = frame[column].cast(pl.Float64, strict=False)
+            number = numbers_of(frame[column])
             for row, start in zip(values, (number / width).floor() * width, strict=True):
-                if start is not None and np.isfinite(start):
+                if start is not None:
                     row.append(f"{column} from {start}")
         text = texts_of(frame, columns) if self.texts else [""] * len(frame)
         return pl.DataFrame(
@@ -148,6 +150,9 @@ class AttributeTable:
         )
         table = reader.read()
         columns.check(table, *self.buckets)
+        for name in columns.numbers:
+            if name not in columns.categories:  # which profiles refuse in their own words
+                report_words(table, name, str(self.path))
         asked = ids.cast(pl.String).alias(KEY)
         found = asked.is_in(table[KEY].implode()).to_numpy()
         self._report(asked, found, table)

@@ -78,7 +78,13 @@ class BatchRecommender:
             )
         if histories.is_empty():
             raise DataError("no user has a history; run scripts/materialize.py first")
-        graph = Graph(loaded, min(self.k, signature.limits["k"]), self.batch, self.threads)
+        k = min(self.k, signature.limits["k"])
+        if k < self.k:
+            log.info(
+                "lists have %d items, not %d: more the graph does not answer (export.k=… when it "
+                "is trained)", k, self.k,
+            )  # fmt: skip
+        graph = Graph(loaded, k, self.batch, self.threads)
         told = [name for name in graph.fields if name in histories.columns]
         histories = histories.select("user_id", "item_ids", *told).sort("user_id")
         parts, began = self._parts(histories, signature, goal)

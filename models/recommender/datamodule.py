@@ -23,6 +23,7 @@ from models.recommender.evaluation import RankingTask
 from models.recommender.histories import Histories
 from models.recommender.interactions import Interactions
 from models.recommender.k_core import k_core
+from models.recommender.oddities import oddities
 from models.recommender.recognition import require_same
 from models.recommender.splits import Split
 
@@ -116,6 +117,10 @@ class InteractionsDataModule(lightning.LightningDataModule):
             len(self.test_task),
             time.perf_counter() - started,
         )
+        for sentence in oddities(
+            data, parts.train, self.known, parts.test, len(self.test_task), excluded
+        ):
+            log.info("%s: %s", self.name, sentence)
 
     @property
     def n_items(self) -> int:

@@ -49,7 +49,8 @@ class Rejects:
         message = f"{source}: {len(bad)} of {len(rows)} rows rejected ({summary}); see {self.path}"
         if share > self.max_share:
             raise DataError(
-                f"{message}. That is {share:.1%}, more than max_reject_share={self.max_share:.1%}"
+                f"{message}. That is {share:.1%}, more than max_reject_share={self.max_share:.1%}: "
+                "mend the rows or allow a larger share"
             )
         log.warning(message)
         return good

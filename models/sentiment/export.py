@@ -153,8 +153,12 @@ class SentimentExport:
         )
         whole = local_predictor(draft).logits(texts)
         quick = local_predictor(draft, graph=small).logits(texts)
+        # Numbers are rounded by the largest of what is read together, so that a text by itself is
+        # rounded otherwise than in a batch: both must be safe.
+        alone = local_predictor(draft, batch_tokens=1, graph=small).logits(texts)
         # A text's answer changes only if its classes move against one another by its lead or more.
-        moved, ahead = np.ptp(quick - whole, axis=1), lead(quick)
+        moved = np.maximum(np.ptp(quick - whole, axis=1), np.ptp(alone - whole, axis=1))
+        ahead = lead(quick)
         halves = np.array([moved[1::2].max(initial=0), moved[::2].max(initial=0)])
         again = ahead < halves[np.arange(len(texts)) % 2]
         exact_below = float(moved.max(initial=0))

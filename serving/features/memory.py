@@ -1,6 +1,7 @@
 """Features kept in this process: a catalog of items is read by every ranking, and changes slowly.
 
-Values are as old as the last refresh; TTLs are judged at each read all the same.
+Values are as old as the last refresh; TTLs are judged at each read all the same. A refresh decodes
+the whole catalog in the process that answers, so it works a little and rests a lot.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ import asyncio
 import contextlib
 import heapq
 import logging
+import time
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,23 +28,48 @@ log = logging.getLogger(__name__)
 _DTYPES = {"Float64": "f8", "Float32": "f4", "Int64": "i8", "Int32": "i4", "Bool": "?"}
 
 
+Values = np.ndarray[Any, Any]
+
+
+class Piece(NamedTuple):
+    """Some keys of a table, as arrays; a column `view:feature` comes with whether it is whole."""
+
+    keys: list[Any]
+    times: dict[str, Values]  # view → its rows' moments
+    columns: dict[str, tuple[Values, bool]]
+
+    @classmethod
+    def of(cls, group: Group, keys: list[Any], blocks: list[Block]) -> Piece:
+        times: dict[str, Values] = {}
+        columns: dict[str, tuple[Values, bool]] = {}
+        for part, block in zip(group.parts, blocks, strict=True):
+            times[part.view.name] = _objects(block.times)
+            for feature, column in zip(part.features, block.columns, strict=True):
+                whole = not any(v is None or v is MISSING for v in column)
+                dtype = _DTYPES.get(part.view.features[feature])
+                array = np.array(column, dtype) if whole and dtype else _objects(column)
+                columns[f"{part.view.name}:{feature}"] = (array, whole)
+        return cls(keys, times, columns)
+
+
 class Table:
     """All features of one entity's views, as arrays with one place a key."""
 
-    def __init__(self, group: Group, keys: list[Any], blocks: list[Block]) -> None:
-        self.place = {key: n for n, key in enumerate(keys)}
-        self.times: dict[str, np.ndarray[Any, Any]] = {}
-        self.columns: dict[str, tuple[np.ndarray[Any, Any], bool]] = {}  # and whether it is whole
-        for part, block in zip(group.parts, blocks, strict=True):
-            self.times[part.view.name] = _objects(block.times)
-            for feature, column, whole in zip(
-                part.features, block.columns, block.whole, strict=True
-            ):
-                dtype = _DTYPES.get(part.view.features[feature])
-                array = np.array(column, dtype) if whole and dtype else _objects(column)
-                self.columns[f"{part.view.name}:{feature}"] = (array, whole)
+    def __init__(self, group: Group, pieces: list[Piece]) -> None:
+        pieces = pieces or [Piece.of(group, [], [_nothing(part) for part in group.parts])]
+        self.place = {key: n for n, key in enumerate(key for p in pieces for key in p.keys)}
+        self.times = {
+            view: np.concatenate([p.times[view] for p in pieces]) for view in pieces[0].times
+        }
+        self.columns = {
+            name: (
+                np.concatenate([p.columns[name][0] for p in pieces]),
+                all(p.columns[name][1] for p in pieces),
+            )
+            for name in pieces[0].columns
+        }
 
-    def block(self, part: Part, rows: np.ndarray[Any, Any]) -> Block:
+    def block(self, part: Part, rows: Values) -> Block:
         name = part.view.name
         times: list[datetime | None] = self.times[name].take(rows).tolist()
         chosen = [self.columns[f"{name}:{feature}"] for feature in part.features]
@@ -61,15 +88,25 @@ class Memory:
         refresh_s: seconds between refreshes.
         max_keys: keys kept for an entity at most.
         read_keys: keys read at once; others are answered between two such reads.
+        share: of the time that a refresh takes, at most this much is work; the rest is left to
+            answers. The first reading, before there are any, does not wait.
     """
 
     def __init__(
-        self, entities: Sequence[str], refresh_s: float, max_keys: int, read_keys: int
+        self,
+        entities: Sequence[str],
+        refresh_s: float,
+        max_keys: int,
+        read_keys: int,
+        share: float,
     ) -> None:
+        if not 0 < share <= 1:
+            raise ValueError(f"share is {share}; it must be above 0 and at most 1")
         self.entities = tuple(entities)
         self.refresh_s = refresh_s
         self.max_keys = max_keys
         self.read_keys = read_keys
+        self.share = share
         self.refresh_failures = 0
         self._tables: dict[str, Table] = {}
         self._groups: dict[str, Group] = {}
@@ -187,32 +224,25 @@ class Memory:
         asked, self._asked[entity] = self._asked[entity], {}
         keys = list(dict.fromkeys([*keys, *asked]))[: self.max_keys]
         try:
-            return await self._read(group, keys)
+            return await self._read(group, keys, self.share if table else 1.0)
         except FeaturesUnavailableError:
             self._asked[entity] |= asked
             raise
 
-    async def _read(self, group: Group, keys: list[Any]) -> Table:
+    async def _read(self, group: Group, keys: list[Any], share: float) -> Table:
         assert self._reader is not None, "open first"
-        found: list[Any] = []
-        blocks = [
-            Block([], [[] for _ in p.features], [True] * len(p.features)) for p in group.parts
-        ]
+        pieces = []
         for first in range(0, len(keys), self.read_keys):
+            started = time.perf_counter()
             some = keys[first : first + self.read_keys]
             (read,) = await self._reader.read([Lookup(group, some)])
             here = [n for n in range(len(some)) if any(b.times[n] is not None for b in read)]
-            found += [some[n] for n in here]
-            for n, (block, new) in enumerate(zip(blocks, read, strict=True)):
-                part = new if len(here) == len(some) else new.spread(here)
-                block.times.extend(part.times)
-                for column, more in zip(block.columns, part.columns, strict=True):
-                    column.extend(more)
-                whole = [not any(v is None or v is MISSING for v in c) for c in part.columns]
-                both = [a and b for a, b in zip(block.whole, whole, strict=True)]
-                blocks[n] = block._replace(whole=both)
-            await asyncio.sleep(0)
-        return Table(group, found, blocks)
+            if len(here) < len(some):
+                read = [block.spread(here) for block in read]
+            pieces.append(Piece.of(group, [some[n] for n in here], read))
+            worked = time.perf_counter() - started
+            await asyncio.sleep(worked * (1 - share) / share)
+        return Table(group, pieces)
 
     async def _refresh_forever(self) -> None:
         while True:
@@ -224,7 +254,12 @@ class Memory:
                 log.exception("features were not refreshed")
 
 
-def _objects(values: Sequence[Any]) -> np.ndarray[Any, Any]:
+def _nothing(part: Part) -> Block:
+    """No row."""
+    return Block([], [[] for _ in part.features], [True] * len(part.features))
+
+
+def _objects(values: Sequence[Any]) -> Values:
     """An array of Python objects, lists among them as they are."""
     array = np.empty(len(values), dtype=object)
     for n, value in enumerate(values):

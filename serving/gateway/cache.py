@@ -15,7 +15,7 @@ from serving.gateway.recommendations.slate import Slate
 
 log = logging.getLogger(__name__)
 
-_PREFIX = "millrace:slate:2:"  # another layout of what is kept gets another one
+_PREFIX = "millrace:slate:3:"  # another layout of what is kept gets another one
 
 
 class Cache(Protocol):
@@ -89,7 +89,7 @@ class RedisCache:
 
     async def put(self, key: str, slate: Slate) -> None:
         try:
-            value = orjson.dumps(list(slate))
+            value = orjson.dumps(list(slate), default=str)
             await self._redis.set(f"{_PREFIX}{key}", value, px=self.ttl_ms)
         except (RedisError, OSError) as error:
             self._count(error)

@@ -41,8 +41,15 @@ SCHEMA = pa.schema(
         ("policy", pa.string()),  # which chose among the candidates
         ("skipped", pa.list_(pa.string())),  # "stage: reason" of stages that the answer lacks
         ("latency_ms", pa.float32()),
+        ("ranker", pa.string()),  # the model that put them in order; null: none did
+        ("ranker_version", pa.string()),
+        # JSON: what it was asked with about the items shown, as a question to it is written:
+        # {"user": {field: value}, "items": {"item_id": […], field: [one an item]}}.
+        ("ranker_features", pa.string()),
     ]
 )
+# Columns of few values.
+DICTIONARY = ["model", "version", "source", "reason", "policy", "ranker", "ranker_version"]
 
 
 class PredictionLog:
@@ -53,29 +60,37 @@ class PredictionLog:
 
     Args:
         folder: of the table; files land in `date=YYYY-MM-DD/`, by the day of a chunk's last row.
+        ranker_features: whether rows have what the ranker was asked with.
     """
 
     def __init__(
-        self, folder: str | Path, interval_s: float, max_rows: int, chunk: int = 128
+        self,
+        folder: str | Path,
+        interval_s: float,
+        max_rows: int,
+        chunk: int = 128,
+        ranker_features: bool = False,
     ) -> None:
         self.folder = Path(folder)
         self.interval_s = interval_s
         self.max_rows = max_rows
         self.chunk = chunk
+        self.ranker_features = ranker_features
         self._rows: list[dict[str, Any]] = []
         self._chunks: list[tuple[str, pa.RecordBatch]] = []  # day, rows
         self._flushing: asyncio.Task[None] | None = None
         self.metrics: GatewayMetrics | None = None
 
     def append(self, **row: Any) -> None:
-        """Keep one row for the next flush; `timestamp` is now, `features` a mapping or None."""
+        """Keep one row for the next flush; `timestamp` is now, features a mapping or None."""
         if len(self._chunks) * self.chunk + len(self._rows) >= self.max_rows:
             if self.metrics is not None:
                 self.metrics.log_dropped.inc()
             return
         row["timestamp"] = datetime.now(UTC)
-        if row["features"] is not None:
-            row["features"] = orjson.dumps(row["features"], default=str).decode()
+        for name in ("features", "ranker_features"):
+            if row.get(name) is not None:
+                row[name] = orjson.dumps(row[name], default=str).decode()
         self._rows.append(row)
         if len(self._rows) >= self.chunk:
             self._convert()
@@ -116,9 +131,7 @@ class PredictionLog:
         folder.mkdir(parents=True, exist_ok=True)
         name = f"part-{uuid.uuid4().hex}.parquet"
         partial = folder / f".{name}"  # readers' patterns skip dot files
-        pq.write_table(
-            table, partial, use_dictionary=["model", "version", "source", "reason", "policy"]
-        )
+        pq.write_table(table, partial, use_dictionary=DICTIONARY, compression="zstd")
         partial.replace(folder / name)
 
     async def _flush_forever(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
@@ -56,6 +56,23 @@ def parse_n(value: Any, limits: Limits) -> int:
     return n
 
 
+def refuse_unknown(given: Iterable[str], accepted: Iterable[str], what: str = "parameter") -> None:
+    """Names that nothing reads are mistyped ones: a region that is not read filters nothing.
+
+    Raises:
+        Problem: 422, naming what is accepted.
+    """
+    accepted = list(accepted)
+    strange = next((name for name in given if name not in accepted), None)
+    if strange is not None:
+        raise Problem(
+            422,
+            f"unknown-{what}",
+            f"{what} {strange[:40]!r} is not known here",
+            accepted=", ".join(accepted) or "none",
+        )
+
+
 def parse_user(value: Any) -> str:
     if not isinstance(value, str) or not value.strip() or len(value) > MAX_ID:
         shown = repr(value[:40]) if isinstance(value, str) else repr(value)
@@ -98,6 +115,7 @@ def _question(
     try:
         if not isinstance(row, dict):
             raise Problem(422, "invalid-request", f"it is {row!r:.40}", accepted="an object")
+        refuse_unknown(row, ("user_id", "history", "n", "context"), "field")
         n = parse_n(row.get("n"), limits)
         said = context(row)
         history = row.get("history")
@@ -123,7 +141,9 @@ def check_history(history: Any, limits: Limits, name: str = "history") -> None:
     Args:
         name: of the field, for the message.
     """
-    if not isinstance(history, list):
+    if history is None:
+        found = f"{name} is missing"
+    elif not isinstance(history, list):
         found = f"{name} is {history!r:.40}"
     elif len(history) > limits.max_history:
         found = f"{name} has {len(history)} items"

@@ -137,7 +137,13 @@ class GatewayState:
         self.contexts = {
             str(name): str(kind) for name, kind in config.recommendations.context.items()
         }
-        self.recommendations = Recommendations(config, resources, instantiate(config.cache), limits)
+        self.recommendations = Recommendations(
+            config,
+            resources,
+            instantiate(config.cache),
+            limits,
+            keep_given=self.log is not None and self.log.ranker_features,
+        )
 
     @staticmethod
     def _check_features(use: str, signature: artifact.Signature, folder: Path) -> None:

@@ -48,6 +48,7 @@ class TorchServe:
     Args:
         models: names of archives in `model_store` to load at start.
         java_home: a Java to use instead of the one that comes with the project.
+        java_options: further options of that Java.
         properties: further lines of `config.properties`.
     """
 
@@ -58,6 +59,7 @@ class TorchServe:
     ports: Ports
     java_home: str | None = None
     heap: str = "512m"
+    java_options: tuple[str, ...] = ()
     properties: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -109,6 +111,7 @@ class TorchServe:
         return [
             str(self._java()),
             f"-Xmx{self.heap}",
+            *self.java_options,
             f"-Djava.io.tmpdir={self.folder / 'tmp'}",
             f"-Dmodel_server_home={package.parent}",
             f"-Dlog4j.configurationFile=file://{LOG_CONFIG}",

@@ -14,7 +14,16 @@ import pytest
 
 from models import artifact
 from models.artifact import ArtifactError, Signature, Tensor
-from models.champion import ChampionError, champion, history, locked, promote, rollback, versions
+from models.champion import (
+    ChampionError,
+    champion,
+    history,
+    in_force,
+    locked,
+    promote,
+    rollback,
+    versions,
+)
 
 
 def put(root: Path, version: str) -> Path:
@@ -41,6 +50,17 @@ def test_the_newest_is_in_force_until_somebody_promotes(root: Path) -> None:
     assert champion(root, "toy").name == "1"
     put(root, "4")
     assert champion(root, "toy").name == "1"
+
+
+def test_a_folder_of_versions_stands_for_the_one_in_force(root: Path) -> None:
+    assert in_force(root / "toy") == root / "toy" / "3"
+    promote(root, "toy", "1", "it is better", "ada")
+    assert in_force(root / "toy") == root / "toy" / "1"
+    assert in_force(root / "toy" / "2") == root / "toy" / "2"
+    assert in_force(root / "elsewhere") == root / "elsewhere", "whoever loads it says so"
+    (root / "empty").mkdir()
+    with pytest.raises(ArtifactError, match="empty: no artifact"):
+        in_force(root / "empty")
 
 
 def test_the_record_says_since_when_why_and_who(root: Path) -> None:

@@ -23,7 +23,7 @@ from models import artifact
 from models.averaging import warm_ema
 from models.export import ParityError, ranking_parity
 from models.recommender.interactions import DataError
-from models.run import Run, RunError, RunMismatchError
+from models.run import Run, RunError, RunMismatchError, RunOverrideError
 from models.training import ResumeError, train
 from scripts.entrypoint import CONFIGS
 from tests.conftest import ROOT
@@ -145,6 +145,11 @@ def test_a_run_that_is_not_there(
 ) -> None:
     with pytest.raises(RunError, match=message):
         Run.open(run[0] / folder, checkpoint)
+
+
+def test_an_override_that_nothing_reads_is_refused(run: tuple[Path, dict[str, float]]) -> None:
+    with pytest.raises(RunOverrideError, match=r"overrides\.data would change nothing.*datamodule"):
+        Run.open(run[0], overrides={"data": {"path": "elsewhere"}})
 
 
 def test_the_scripts_over_a_run(run: tuple[Path, dict[str, float]], tmp_path: Path) -> None:

@@ -35,6 +35,23 @@ def test_a_typo_names_the_nearest_valid_key(override: str, nearest: str) -> None
     assert nearest in complaint
 
 
+@pytest.mark.parametrize("override", ["data.path=/logs/date=2026-01-01", "overrides=[a.b=1]"])
+def test_a_value_that_cannot_be_read_is_named_with_its_quotes(override: str) -> None:
+    complaint = explain("train", [override])
+    assert complaint is not None
+    key, value = override.split("=", 1)
+    assert f"cannot read {override!r}" in complaint
+    assert f"""'{key}="{value}"'""" in complaint
+
+
+def test_an_argument_that_is_no_setting_is_named() -> None:
+    done = subprocess.run(
+        [sys.executable, "scripts/train.py", "seed=1", "~model.net.n_blocks", "-m", "name"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (2, "error: 'name': settings are given as key=value\n")
+
+
 def test_a_typo_in_a_sweep_names_the_nearest_valid_key() -> None:
     complaint = explain("train", first_of_each(["optimizer.rl=1e-3,2e-3", "seed=range(1,4)"]))
     assert complaint is not None

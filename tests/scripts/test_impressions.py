@@ -99,8 +99,17 @@ def test_what_must_be_computed_first_is_said(tmp_path: Path) -> None:
     later.mkdir()
     moved = pl.read_parquet(file).with_columns(pl.col("timestamp") + pl.duration(days=3))
     moved.with_columns(pl.col("message_id") + "x").write_parquet(later / "part-0.parquet")
-    behind = r"computed up to 2025-12-31, the impressions go on to 2026-01-03; `python scripts/mat"
-    with pytest.raises(StoreError, match=behind):
+    # Nothing happened between, so that a history is as it was, but not the last 30 days.
+    message = (
+        r"the impressions go on to 2026-01-03, but of the views of ranking_v2 these are behind: "
+        r"user_statistics \(computed up to 2025-12-31, due up to 2026-01-02\), .*materialize\.py`"
+    )
+    with pytest.raises(StoreError, match=message):
+        collect(cfg)
+    fresh = sorted({*views} - {"item_statistics"})
+    instantiate(compute.features)(raw_tables(compute), only=fresh)
+    message = r"behind: item_statistics \(computed up to 2025-12-31, due up to 2026-01-02\); `py"
+    with pytest.raises(StoreError, match=message):
         collect(cfg)
     cfg.allow_stale = True
     assert collect(cfg)["rows"] > 0

@@ -59,6 +59,13 @@ def test_every_model_that_has_an_artifact_is_served_the_newest(root: Path) -> No
     assert Path(found["artifacts"]["recommender"]).parent.name == "recommender"
 
 
+def test_javas_options_are_its_users(root: Path) -> None:
+    assert "-XX:TieredStopAtLevel=1" in services(settings(root))[0].command
+    own = "torchserve.java_options=[-XX:+UseG1GC,-Xss1m]"
+    command = services(settings(root, own))[0].command
+    assert [o for o in command if o.startswith("-X")] == ["-Xmx512m", "-XX:+UseG1GC", "-Xss1m"]
+
+
 def test_the_champion_is_served_where_there_is_one(root: Path) -> None:
     champion.promote(root / "artifacts", "anomaly", VERSION, "better", "test")
     services(settings(root))

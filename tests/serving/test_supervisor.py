@@ -78,6 +78,18 @@ def test_a_service_that_dies_while_starting_shows_its_last_words(tmp_path: Path)
         Supervisor([service(tmp_path, code)], startup_timeout=20).__enter__()
 
 
+@pytest.mark.parametrize(("code", "exit_code"), [(65, 65), (78, 78), (4, 69), (-9, 69)])
+def test_who_refuses_what_it_was_given_decides_the_exit_code(
+    tmp_path: Path, code: int, exit_code: int
+) -> None:
+    ends = (
+        f"import os; os.kill(os.getpid(), {-code})" if code < 0 else f"import sys; sys.exit({code})"
+    )
+    with pytest.raises(ServiceError) as refused:
+        Supervisor([service(tmp_path, ends)], startup_timeout=20).__enter__()
+    assert refused.value.exit_code == exit_code
+
+
 def test_a_service_that_never_gets_ready_is_stopped(tmp_path: Path) -> None:
     supervisor = Supervisor([service(tmp_path, "import time; time.sleep(600)")], startup_timeout=1)
     with pytest.raises(ServiceError, match="not ready within 1 s"):

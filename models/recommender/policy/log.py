@@ -10,6 +10,7 @@ Limits: the log is held in memory.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ import polars as pl
 
 from models.recommender.interactions import DataError
 from models.recommender.policy.sums import Array, Codes
+from models.recommender.readers.files import MissingInputError
 from models.recommender.rejects import Rejects
 
 KEY = ["request_id", "item_id"]
@@ -63,7 +65,8 @@ class LogReader:
         max_reject_share: largest share of such rows that is accepted.
 
     Raises:
-        DataError: no such file, no such column, no usable row, or too many bad ones.
+        MissingInputError: no such file.
+        DataError: no such column, no usable row, or too many bad ones.
     """
 
     path: str
@@ -188,18 +191,44 @@ def read_table(path: Path) -> pl.DataFrame:
     """Parquet or JSON lines, by the name's ending.
 
     Raises:
-        DataError: there is no such file, it is neither, or it is damaged.
+        MissingInputError: there is no such file.
+        DataError: it is neither, or it is damaged.
     """
     if not path.exists():
-        raise DataError(f"{path}: no such file; a Parquet or .jsonl file, or a folder, is needed")
+        raise MissingInputError(
+            f"{path}: no such file; a Parquet or .jsonl file, or a folder, is needed"
+        )
     try:
         if path.is_dir():
             if not any(path.rglob("*.parquet")):
                 raise DataError(f"{path}: no .parquet file in it")
-            return pl.read_parquet(path / "**" / "*.parquet", hive_partitioning=False)
+            # The gateway's log has gained columns; no column that only newer files have is read.
+            files = pl.scan_parquet(
+                path / "**" / "*.parquet", hive_partitioning=False, missing_columns="insert",
+                extra_columns="ignore",
+            )  # fmt: skip
+            return files.collect()
         if path.suffix in (".jsonl", ".ndjson"):
             return pl.read_ndjson(path, infer_schema_length=None)
         return pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
+        if path.suffix in (".jsonl", ".ndjson") and (broken := _broken_line(path)) is not None:
+            raise DataError(
+                f"{path}: line {broken[0]} is no JSON object: {broken[1]!r:.60}; Parquet or JSON "
+                "lines (.jsonl) is needed"
+            ) from error
         first: Any = str(error).splitlines()[0]
         raise DataError(f"{path}: {first}; Parquet or JSON lines (.jsonl) is needed") from error
+
+
+def _broken_line(path: Path) -> tuple[int, str] | None:
+    """The first line, from 1, that is no JSON object, and what it says."""
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                if not line.strip() or isinstance(json.loads(line), dict):
+                    continue
+            except ValueError:
+                pass
+            return number, line.strip()
+    return None

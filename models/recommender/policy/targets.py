@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from models import artifact
+from models.champion import in_force
 from models.recommender.attributes import AttributeTable
 from models.recommender.interactions import DataError
 from models.recommender.policy.log import Log
@@ -90,7 +91,8 @@ class ArtifactTarget:
     (Plackett & Luce's model of rankings, place by place).
 
     Args:
-        path: the artifact's folder, or one that holds versions, of which the newest counts.
+        path: the artifact's folder, or one that holds versions, of which the one in force counts:
+            the champion, or the newest where nobody promoted any.
         history: the log's column of what each user had touched, oldest first: a list, or, where
             it is `features`, the JSON of the gateway's prediction log.
         features: the log's column of features as served, JSON, from which a model that reads
@@ -120,7 +122,7 @@ class ArtifactTarget:
             )
 
     def of(self, log: Log) -> Target:
-        loaded = artifact.load(_version(Path(self.path)))
+        loaded = artifact.load(in_force(Path(self.path)))
         names: list[str] = loaded.read_asset("items.json")
         listed, scores = self._ask(loaded, names, log)
         request = log.codes("request_id")
@@ -209,13 +211,6 @@ def _served(text: Any, column: str) -> list[str]:
             f"column {column!r} holds {str(text)[:80]!r}; a list of item ids, or JSON with a "
             'feature "…:item_ids", is needed'
         ) from error
-
-
-def _version(path: Path) -> Path:
-    """The folder itself if it is an artifact, or else its newest version."""
-    if (path / artifact.SIGNATURE).is_file() or not path.is_dir():
-        return path
-    return artifact.latest(path.parent, path.name)
 
 
 def _padded(rows: list[tuple[int, ...]]) -> Codes:

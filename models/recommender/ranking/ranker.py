@@ -30,6 +30,7 @@ class Ranker(pl.LightningModule):
         embedding_decay: of the embeddings, where `optimizer` has them.
         affinity_weight: of the affinity's auxiliary loss, where the network has one.
         affinity_lr: the affinity's learning rate; its tables start small and have no other decay.
+            Under `trainer=sharded` the tables that are not copied have the fused optimizer's.
         compile: the dense part, for training.
         compile_mode: torch.compile's; "reduce-overhead" captures CUDA graphs.
     """

@@ -1,10 +1,11 @@
 """Embedding tables spread over processes: torchrec's `DistributedModelParallel` as a Lightning
 strategy, `trainer=sharded`.
 
-Tables are cut by rows, by columns, put whole on one process, or copied to all; what is dense is
-data parallel. Tables that are not copied are updated inside the backward pass (fused), by an
-optimizer of their own. Checkpoints are folders of torch's distributed format: any number of
-processes can go on from them, and one process can read them whole.
+Tables, of bags and of the affinity's single ids alike, are cut by rows, by columns, put whole on
+one process, or copied to all; what is dense is data parallel. Tables that are not copied are
+updated inside the backward pass (fused), by an optimizer of their own. Checkpoints are folders of
+torch's distributed format: any number of processes can go on from them, and one process can read
+them whole.
 
 Limits: needs torchrun (or any launcher that sets its variables), also for one process. Gradient
 clipping does not reach fused updates.
@@ -16,7 +17,7 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from pytorch_lightning.strategies import ModelParallelStrategy
@@ -25,6 +26,7 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.optim import Optimizer
+from torchrec.distributed.embedding import EmbeddingCollectionSharder
 from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
 from torchrec.distributed.model_parallel import DistributedModelParallel
 from torchrec.distributed.planner import EmbeddingShardingPlanner, Topology
@@ -41,7 +43,9 @@ from torchrec.optim.keyed import CombinedOptimizer, KeyedOptimizerWrapper
 
 from models.checkpoint import remove, replace
 from models.recommender.interactions import DataError
+from models.recommender.ranking.nets.affinity import EARLIER
 from models.recommender.ranking.nets.net import RankingNet
+from models.recommender.ranking.sparse import EmbeddingCollection
 
 log = logging.getLogger(__name__)
 
@@ -50,25 +54,65 @@ KINDS = ("row_wise", "column_wise", "table_wise", "data_parallel")
 
 
 class ShardsError(ValueError):
-    """A sharded checkpoint that is not whole."""
+    """A sharded checkpoint that is not whole, or of an earlier layout."""
 
     exit_code = 65  # EX_DATAERR
 
 
-class AnySharder(EmbeddingBagCollectionSharder):  # type: ignore[misc]
+class AnyKind:
     """All ways of sharding, also those that the planner does not offer on a CPU."""
 
     def sharding_types(self, compute_device_type: str) -> list[str]:
-        kinds = ("ROW_WISE", "COLUMN_WISE", "TABLE_WISE", "DATA_PARALLEL")
-        return [ShardingType[k].value for k in kinds]
+        return [ShardingType[kind.upper()].value for kind in KINDS]
 
 
-class PlannedSharder(EmbeddingBagCollectionSharder):  # type: ignore[misc]
+class FusedKind:
     """What the planner may choose from: ways whose tables are updated in the backward pass."""
 
     def sharding_types(self, compute_device_type: str) -> list[str]:
-        offered: list[str] = super().sharding_types(compute_device_type)
+        offered: list[str] = super().sharding_types(compute_device_type)  # type: ignore[misc]
         return [kind for kind in offered if kind != ShardingType.DATA_PARALLEL.value]
+
+
+class AnyBagSharder(AnyKind, EmbeddingBagCollectionSharder):  # type: ignore[misc]
+    """Bags, as the config says."""
+
+
+class AnyIdSharder(AnyKind, EmbeddingCollectionSharder):  # type: ignore[misc]
+    """Single ids, as the config says."""
+
+
+class PlannedBagSharder(FusedKind, EmbeddingBagCollectionSharder):  # type: ignore[misc]
+    """Bags, as the planner says."""
+
+
+class PlannedIdSharder(FusedKind, EmbeddingCollectionSharder):  # type: ignore[misc]
+    """Single ids, as the planner says."""
+
+
+class Collection(NamedTuple):
+    """Tables that are looked up in together."""
+
+    path: str  # of the collection in the network
+    module: nn.Module
+    inner: str  # the module in it that holds the tables
+    tables: Mapping[str, nn.Module]
+
+    def weight(self, table: str) -> str:
+        """The parameter's name in the network."""
+        return f"{self.path}.{self.inner}.{table}.weight"
+
+
+def collections_of(net: RankingNet) -> list[Collection]:
+    """The bags, and the affinity's tables where the network has one."""
+    bags = net.embeddings
+    tables = dict(bags.embedding_bags.items())
+    found = [Collection("embeddings", bags, "embedding_bags", tables)]
+    if net.affinity is not None:
+        single = net.affinity.tables
+        tables = dict(single.embeddings.items())
+        found.append(Collection("affinity.tables", single, "embeddings", tables))
+    return found
 
 
 class ShardedStrategy(ModelParallelStrategy):
@@ -92,24 +136,51 @@ class ShardedStrategy(ModelParallelStrategy):
         """The network over all processes, with the weights that it has.
 
         A collection of bags on the meta device has none: its shards start from random ones.
+
+        Raises:
+            DataError: a plan of unknown tables or kinds, or a width that no kernel takes.
         """
-        tables = dict(net.embeddings.embedding_bags.items())
-        kinds = self._kinds(list(tables))
-        whole = {n: t.weight.detach().clone() for n, t in tables.items() if not t.weight.is_meta}
-        net.embeddings.to("meta")  # the fused kernels take no tables that exist already
-        fused = {n: t.weight for n, t in tables.items() if kinds.get(n) != "data_parallel"}
-        self.fused_names = {f"embeddings.embedding_bags.{n}.weight" for n in fused}
+        for each in collections_of(net):
+            for name, table in each.tables.items():
+                if (width := cast(int, table.embedding_dim)) % 4:
+                    raise DataError(
+                        f"trainer=sharded: table {name} is {width} wide, but the kernels take "
+                        "multiples of 4 only; change model.net.dim or model.net.affinity.dim"
+                    )
+        whole = {
+            each.weight(n): cast(Tensor, t.weight).detach().clone()
+            for each in collections_of(net)
+            for n, t in each.tables.items()
+            if not cast(Tensor, t.weight).is_meta
+        }
+        # The fused kernels take no tables that exist already.
+        net.embeddings.to("meta")
+        if net.affinity is not None:  # it goes by the device that it was made for
+            configs = net.affinity.tables.embedding_configs()
+            net.affinity.tables = EmbeddingCollection(configs, device=torch.device("meta"))
+        collections = collections_of(net)
+        kinds = self._kinds([name for each in collections for name in each.tables])
+        fused = {
+            each.weight(n): cast(nn.Parameter, t.weight)
+            for each in collections
+            for n, t in each.tables.items()
+            if kinds.get(n) != "data_parallel"
+        }
+        self.fused_names = set(fused)
         if fused:
             keywords = dict(self.fused.keywords)
             apply_optimizer_in_backward(cast(Any, self.fused.func), fused.values(), keywords)
-        sharder = AnySharder() if kinds else PlannedSharder()
+        sharders: list[Any] = (
+            [AnyBagSharder(), AnyIdSharder()]
+            if kinds
+            else [PlannedBagSharder(), PlannedIdSharder()]
+        )
         device = self.root_device
-        plan = self._plan(net, kinds, sharder)
-        sharded = DistributedModelParallel(net, device=device, plan=plan, sharders=[sharder])
+        plan = self._plan(net, collections, kinds, sharders)
+        sharded = DistributedModelParallel(net, device=device, plan=plan, sharders=sharders)
         for key, target in sharded.state_dict().items():
-            name = key.removeprefix("embeddings.embedding_bags.").removesuffix(".weight")
-            if name in whole and key.startswith("embeddings."):
-                _fill(target, whole[name])
+            if key in whole:
+                _fill(target, whole[key])
         self.sharded = sharded
         log.info("tables: %s", ", ".join(f"{n} {k}" for n, k in kinds.items()) or "by the planner")
         return sharded
@@ -129,15 +200,21 @@ class ShardedStrategy(ModelParallelStrategy):
                 )
         return kinds
 
-    def _plan(self, net: RankingNet, kinds: dict[str, str], sharder: Any) -> ShardingPlan:
+    def _plan(
+        self,
+        net: RankingNet,
+        collections: list[Collection],
+        kinds: dict[str, str],
+        sharders: list[Any],
+    ) -> ShardingPlan:
         device = self.root_device.type
         world, local = self.world_size, self.num_processes
         if not kinds:
             topology = Topology(world, compute_device=device, local_world_size=local)
             planner = EmbeddingShardingPlanner(topology=topology)
             group = torch.distributed.group.WORLD
-            return planner.collective_plan(net, [PlannedSharder()], group)
-        width = {n: t.embedding_dim for n, t in net.embeddings.embedding_bags.items()}
+            return planner.collective_plan(net, sharders, group)
+        width = {n: cast(int, t.embedding_dim) for c in collections for n, t in c.tables.items()}
         makers: dict[str, Callable[[int, str], Any]] = {
             "row_wise": lambda *_: row_wise(),
             "table_wise": lambda place, _: table_wise(rank=place % world),
@@ -147,11 +224,15 @@ class ShardedStrategy(ModelParallelStrategy):
             "data_parallel": lambda *_: data_parallel(),
         }
         per_table = {n: makers[k](place, n) for place, (n, k) in enumerate(kinds.items())}
-        plan = construct_module_sharding_plan(
-            net.embeddings, per_table, sharder=sharder, local_size=local, world_size=world,
-            device_type=device,
+        return ShardingPlan(
+            {
+                each.path: construct_module_sharding_plan(
+                    each.module, {n: per_table[n] for n in each.tables}, sharder=sharder,
+                    local_size=local, world_size=world, device_type=device,
+                )
+                for each, sharder in zip(collections, sharders, strict=False)
+            }
         )  # fmt: skip
-        return ShardingPlan({"embeddings": plan})
 
     def optimizer(self, dense: Callable[[dict[str, Tensor]], Optimizer]) -> Optimizer:
         """The fused optimizer and one of the rest as one, whose state knows parameters by name."""
@@ -197,6 +278,7 @@ class ShardedStrategy(ModelParallelStrategy):
         """Each process reads the parts that it holds now, whoever wrote them."""
         path = Path(self.broadcast(checkpoint_path))
         require_whole(path)
+        refuse_earlier(path)
         states = {"state_dict": self.lightning_module_state_dict()}
         plain: list[Any] = [getattr(o, "_optimizer", o) for o in self.optimizers]
         for n, optimizer in enumerate(plain):
@@ -227,10 +309,31 @@ def read_whole(path: Path, net: nn.Module, prefix: str = "net.") -> dict[str, An
         ShardsError: a file of the checkpoint is missing.
     """
     require_whole(path)
-    state = {f"{prefix}{n}": t for n, t in net.state_dict().items()}
+    earlier = _earlier(path)
+    state = {earlier.get(f"{prefix}{n}", f"{prefix}{n}"): t for n, t in net.state_dict().items()}
     load({"state_dict": state}, checkpoint_id=path, no_dist=True)
     kept: dict[str, Any] = torch.load(path / META, map_location="cpu", weights_only=False)
     return kept
+
+
+def _earlier(path: Path, prefix: str = "net.affinity.") -> dict[str, str]:
+    """Weight → its name in the checkpoint, if that is from before the affinity was sharded."""
+    names = FileSystemReader(path).read_metadata().state_dict_metadata
+    return {
+        prefix + new: prefix + old
+        for old, new in EARLIER.items()
+        if f"state_dict.{prefix}{old}" in names
+    }
+
+
+def refuse_earlier(path: Path) -> None:
+    """Raises `ShardsError` for a checkpoint whose optimizer's state cannot be read any more."""
+    if _earlier(path):
+        raise ShardsError(
+            f"{path}: of an earlier layout, in which the affinity's tables were not sharded, with "
+            "another optimizer's state; training cannot go on from it. Evaluate or export it as it "
+            "is (scripts/evaluate.py, scripts/export.py), or train anew"
+        )
 
 
 def require_whole(path: Path) -> None:

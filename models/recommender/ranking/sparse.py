@@ -11,9 +11,24 @@ logging.disable(logging.INFO)
 try:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        from torchrec import EmbeddingBagCollection, EmbeddingBagConfig, KeyedJaggedTensor
+        from torchrec import (
+            EmbeddingBagCollection,
+            EmbeddingBagConfig,
+            EmbeddingCollection,
+            EmbeddingConfig,
+            KeyedJaggedTensor,
+            KeyedTensor,
+        )
         from torchrec.modules.embedding_configs import PoolingType
 finally:
     logging.disable(_before)
 
-__all__ = ["EmbeddingBagCollection", "EmbeddingBagConfig", "KeyedJaggedTensor", "PoolingType"]
+__all__ = [
+    "EmbeddingBagCollection",
+    "EmbeddingBagConfig",
+    "EmbeddingCollection",
+    "EmbeddingConfig",
+    "KeyedJaggedTensor",
+    "KeyedTensor",
+    "PoolingType",
+]

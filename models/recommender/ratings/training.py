@@ -43,7 +43,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
     fit_started = time.perf_counter()
     validation = learn(model, data.interactions, split.train, split.validation, errors)
     fit_seconds = time.perf_counter() - fit_started
-    log.info("fitted (%.1f s): %s", fit_seconds, validation)
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in validation.items())
+    log.info("fitted (%.1f s): %s", fit_seconds, shown)
     if cfg.keep_fitted:
         save(model, data, output / "checkpoints" / "best.ckpt")
 

@@ -55,7 +55,8 @@ class AttributeReader:
         for table in tables:
             if self.id not in table.frame.columns:
                 raise DataError(
-                    f"{table.path}: no column {self.id!r}; it has {table.frame.columns}"
+                    f"{table.path}: no column {self.id!r}; it has {table.frame.columns}; the "
+                    "setting id names the column of ids"
                 )
         rows = pl.concat([t.frame for t in tables], how="diagonal_relaxed")
         ids = rows.select(id_text(self.id, rows.schema[self.id])).to_series()

@@ -10,6 +10,12 @@ import polars as pl
 TimeUnit = Literal["s", "ms", "us", "iso"]
 TIME_UNITS = get_args(TimeUnit)
 
+_TIMES = {
+    "s": "seconds since 1970",
+    "ms": "milliseconds since 1970",
+    "us": "microseconds since 1970",
+    "iso": "ISO 8601",
+}
 _PER_SECOND = {"s": 1_000_000, "ms": 1_000, "us": 1}
 # Microseconds of the years 1900 and 2200: beyond them a number is in another unit, or not a time.
 EARLIEST, LATEST = -2_208_988_800_000_000, 7_258_118_400_000_000
@@ -32,6 +38,7 @@ def interactions(
     time: TimeUnit | None,
     reasons: Sequence[tuple[pl.Expr, str]] = (),
     scale: Sequence[float] | None = None,
+    time_setting: str | None = None,
 ) -> pl.DataFrame:
     """Give text columns user_id, item_id[, rating][, timestamp] their types, and bad rows a reason.
 
@@ -40,6 +47,7 @@ def interactions(
         time: unit of the timestamps; None: the order of the rows is their time.
         reasons: further (condition for a bad row, reason), which come first.
         scale: lowest and highest rating; another is bad. None: any number is right.
+        time_setting: the setting that chose `time`, if a user can: a reason names it.
     """
     ids = ("user_id", "item_id")
     frame = rows.with_columns(
@@ -63,7 +71,8 @@ def interactions(
     if time is not None:
         frame = frame.with_columns(microseconds(time).alias("time"))
         sane = pl.col("time").is_between(EARLIEST, LATEST).fill_null(False)
-        checks.append((~sane, f"bad time (expected {'ISO 8601' if time == 'iso' else time})"))
+        chosen = f", as {time_setting}={time} says" if time_setting else ""
+        checks.append((~sane, f"bad time (expected {_TIMES[time]}{chosen})"))
     reason: pl.Expr = pl.lit(None, dtype=pl.String)
     for condition, text in reversed(checks):
         reason = pl.when(condition.fill_null(False)).then(pl.lit(text)).otherwise(reason)

@@ -65,6 +65,7 @@ class TableReader:
             rating="rating" in mapping,
             time=unit if "timestamp" in mapping else None,
             scale=self.scale,
+            time_setting="data.reader.time_unit",
         ).with_columns(rows["source"])
         if checked["reason"].null_count() < len(checked) or any(len(t.broken) for t in tables):
             checked = checked.with_columns(pl.concat([t.lines() for t in tables]).alias("line"))

@@ -54,6 +54,8 @@ def read_parquet(path: Path) -> Table:
 
 def read_text(path: Path) -> Table:
     """DuckDB parses quotes and sets aside records of the wrong arity."""
+    if not path.stat().st_size:
+        raise DataError(f"{path}: an empty file; a first line with the columns' names is needed")
     with duckdb.connect() as connection:
         try:
             table = connection.sql(

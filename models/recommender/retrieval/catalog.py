@@ -23,7 +23,7 @@ from models.recommender.index.chooser import IndexChooser
 from models.recommender.interactions import DataError
 from models.recommender.readers.attributes import KEY, AttributeReader
 from models.recommender.retrieval.content import ItemContent
-from models.recommender.retrieval.content_encoder import ContentEncoder
+from models.recommender.retrieval.content_encoder import ContentEncoder, report_words
 from models.recommender.retrieval.graphs import bind_table, table_of
 from models.session import session
 
@@ -127,6 +127,9 @@ class ItemIndexer:
     def _embed(self, old: Artifact, rows: pl.DataFrame) -> tuple[list[str], np.ndarray, list[str]]:
         """Ids and vectors of the rows that can be placed, and the ids of those that cannot."""
         encoder = ContentEncoder.from_json(json.loads((old.path / CONTENT).read_text("utf-8")))
+        encoder.columns.check(rows)
+        for column in encoder.columns.numbers:
+            report_words(rows, column, str(self.reader.path))
         name = encoder.columns.encoder
         content = encoder.encode(rows, TextVectors(name, self.text_cache) if name else None)
         trained: dict[str, int] = json.loads((old.path / TRAINED).read_text("utf-8"))

@@ -144,6 +144,37 @@ class ContentEncoder:
         return cls(Columns.of(raw["columns"]), raw["codes"], raw["text_width"])
 
 
+def numbers_of(column: pl.Series) -> pl.Series:
+    """Finite numbers; null for what is missing or none. Text may have spaces around its number."""
+    if column.dtype == pl.String:
+        column = column.str.strip_chars()
+    number = column.cast(pl.Float64, strict=False)
+    return pl.select(pl.when(number.is_finite()).then(number)).to_series()
+
+
+def report_words(frame: pl.DataFrame, name: str, where: str) -> None:
+    """Say which values of a column of numbers are none, and are therefore taken as missing.
+
+    Raises:
+        DataError: the column holds no number at all, but something else.
+    """
+    column, number = frame[name], numbers_of(frame[name])
+    if column.dtype != pl.String:
+        return
+    column = column.str.strip_chars()
+    wrong = column.is_not_null() & (column != "") & number.is_null()
+    if not wrong.any():
+        return
+    row = wrong.arg_true()[0]
+    found = (
+        f"{where}: {wrong.sum()} of {len(column)} values of column {name!r} are no numbers, such "
+        f"as {column[row]!r} of {frame[KEY][row]}"
+    )
+    if number.null_count() == len(number):
+        raise DataError(f"{found}, and none is; a column of words goes among the categories")
+    log.warning("%s; they are taken as missing", found)
+
+
 def values_of(frame: pl.DataFrame, columns: Columns) -> list[list[str]]:
     """`column=value` of every row; the same value twice counts once."""
     rows: list[list[str]] = [[] for _ in range(len(frame))]
@@ -166,7 +197,7 @@ def _numbers(frame: pl.DataFrame, names: Sequence[str]) -> np.ndarray:
     """[M, N] float32; NaN for what is missing, not a number or not finite."""
     numbers = np.full((len(frame), len(names)), np.nan, dtype=np.float32)
     for n, name in enumerate(names):
-        column = frame[name].cast(pl.Float32, strict=False).fill_null(float("nan")).to_numpy()
+        column = numbers_of(frame[name]).cast(pl.Float32).fill_null(float("nan")).to_numpy()
         numbers[:, n] = np.where(np.isfinite(column), column, np.nan)
     return numbers
 

@@ -22,7 +22,7 @@ from models.recommender.interactions import DataError
 from models.recommender.ranking.encoding import Encoding
 from models.recommender.ranking.fields import Field, Fields
 from models.recommender.ranking.vocabularies import encoding_of
-from models.recommender.retrieval.content_encoder import Columns
+from models.recommender.retrieval.content_encoder import Columns, numbers_of
 
 
 class Profiles:
@@ -108,8 +108,7 @@ def raw_values(frame: pl.DataFrame, columns: Columns) -> dict[str, pl.Series]:
     """Categories and numbers by column, as callers of the gateway would send them."""
     raw = {name: _categories(frame[name], columns.separator) for name in columns.categories}
     for name in columns.numbers:
-        number = frame[name].cast(pl.Float64, strict=False)
-        raw[name] = pl.select(pl.when(number.is_finite()).then(number)).to_series()
+        raw[name] = numbers_of(frame[name])
     return raw
 
 

@@ -126,6 +126,7 @@ SCHEMAS: dict[str, Any] = {
                     None,
                     "unknown_user",
                     "no_known_items",
+                    "nothing_precomputed",
                     "model_unavailable",
                     "features_unavailable",
                     "deadline",

@@ -20,6 +20,7 @@ from serving.gateway.recommendations.exploration import Choice, Exploration
 from serving.gateway.recommendations.filters import Filter
 from serving.gateway.recommendations.pool import Pool, blend
 from serving.gateway.recommendations.rankers import Ranker
+from serving.gateway.recommendations.rankers.ranked import Given, Ranked, given_of
 from serving.gateway.recommendations.reasons import Reason, Reasons
 from serving.gateway.recommendations.slate import Slate
 from serving.gateway.recommendations.sources import Source
@@ -39,6 +40,7 @@ class Shown(NamedTuple):
     reasons: list[list[Reason]]
     propensities: list[float]
     policy: str
+    given: Given | None  # what the ranker was asked with about them, where that is kept
 
 
 class Pipeline:
@@ -50,6 +52,7 @@ class Pipeline:
         filters: by name, in the order they are applied.
         popular: fills up what filters leave too short.
         most: candidates that go on from the sources.
+        keep_given: whether slates keep what the ranker was asked with, for the prediction log.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Pipeline:
         popular: Ranking,
         most: int,
         metrics: StageMetrics,
+        keep_given: bool = False,
     ) -> None:
         self.features = features
         self.sources = sources
@@ -80,6 +84,7 @@ class Pipeline:
         self.popular = popular
         self.most = most
         self.metrics = metrics
+        self.keep_given = keep_given
         judged = [f.attributes for f in filters.values()]
         self.filtering = _distinct(*judged, exploration.attributes)
         self.attributes = _distinct(self.filtering, ranker.attributes, diversity.attributes)
@@ -99,17 +104,21 @@ class Pipeline:
             pool = await self._filled_up(pool, ask, stages)
         if proposed and not pool.items:
             reason = "all_filtered"
-        scores = await stages.run("ranker", lambda: self.ranker.rank(pool, ask), None)
-        ranked_by = self.ranker.model if scores else None
-        if scores is not None and scores is not pool.scores:
-            pool = pool.scored(scores)
+        nothing = Ranked([])
+        ranked = await stages.run("ranker", lambda: self.ranker.rank(pool, ask), nothing)
+        ranked_by = self.ranker.model if ranked.scores else None
+        if ranked.scores and ranked.scores is not pool.scores:
+            pool = pool.scored(ranked.scores)
         order = await stages.run(
             "diversity", _later(self.diversity.arrange, pool, k), list(range(k))
         )
         best = pool.take([p for p in order if p < len(pool.items)][:k])
         sources = [list(s) for s in best.sources]
         skipped: list[tuple[str, str]] = list(stages.skipped)
-        return Slate(version, best.items, best.scores, sources, kind, reason, skipped, ranked_by)
+        given = given_of(ranked.given, best.items) if self.keep_given else None
+        return Slate(
+            version, best.items, best.scores, sources, kind, reason, skipped, ranked_by, given
+        )
 
     async def finish(self, slate: Slate, ask: Ask, stages: Stages) -> Shown:
         """Of a slate, what is shown this time, and why."""
@@ -133,7 +142,10 @@ class Pipeline:
         )
         for sources in shown.sources:
             self.metrics.shown.labels(sources[0]).inc()
-        return Shown(shown.items, shown.scores, shown.sources, reasons, chosen.propensities, policy)
+        given = given_of(slate.given, shown.items)
+        return Shown(
+            shown.items, shown.scores, shown.sources, reasons, chosen.propensities, policy, given
+        )
 
     async def allowed(self, pool: Pool, ask: Ask, stages: Stages) -> Pool:
         """What the filters leave of a pool that comes from elsewhere."""
@@ -152,11 +164,13 @@ class Pipeline:
         for name in list(proposed):
             if getattr(self.sources[name], "stands_in_for", None) in proposed:
                 del proposed[name]
-        models = [name for name in weights if self.sources[name].kind == "model"]
+        leading = [name for name in weights if self.sources[name].kind == "model"]
+        if not leading:  # lists made beforehand take the model's place
+            leading = [name for name in weights if self.sources[name].kind == "precomputed"]
         reason = None
-        if models and not any(name in proposed for name in models):
+        if leading and not any(name in proposed for name in leading):
             reasons = dict(zip(weights, found, strict=True))
-            said = reasons[models[0]]
+            said = reasons[leading[0]]
             reason = said if isinstance(said, str) else "nothing"
         main = max(proposed, key=lambda name: weights[name], default=None)
         kind = self.sources[main].kind if main is not None else "popular"

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
 from serving.gateway.bodies import read_object
 from serving.gateway.problems import Problem
-from serving.gateway.questions import Limits, check_history, parse_n, parse_user
+from serving.gateway.questions import Limits, check_history, parse_n, parse_user, refuse_unknown
 
 TYPES: Mapping[str, Callable[[Any], Any]] = {"int": int, "float": float, "str": str}
+_WORDS = {"int": "a whole number", "float": "a number", "str": "a text"}
 
 
 class ListQuestion(NamedTuple):
@@ -40,9 +42,22 @@ def parse_context(given: Mapping[str, Any], types: Mapping[str, str]) -> dict[st
             context[name] = TYPES[kind](value)
         except (TypeError, ValueError) as error:
             raise Problem(
-                422, "invalid-context", f"{name} is {str(value)[:40]!r}", accepted=f"of type {kind}"
+                422, "invalid-context", f"{name} is {str(value)[:40]!r}", accepted=_WORDS[kind]
             ) from error
     return context
+
+
+def parse_query(
+    request: Request, types: Mapping[str, str], *own: str
+) -> tuple[QueryParams, dict[str, Any]]:
+    """A query string of `own` parameters and what the caller says of the moment.
+
+    Raises:
+        Problem: 422 for a name that is none of these, or a value of another type.
+    """
+    query = request.query_params
+    refuse_unknown(query, (*own, *types))
+    return query, parse_context(query, types)
 
 
 def parse_nested_context(body: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, Any]:
@@ -57,6 +72,7 @@ def parse_nested_context(body: Mapping[str, Any], types: Mapping[str, str]) -> d
             f"context is {given!r:.40}",
             accepted=f"an object of {', '.join(types) or 'nothing'}",
         )
+    refuse_unknown(given, types, "context")
     return parse_context(given, types)
 
 
@@ -69,6 +85,7 @@ async def parse_items(
         Problem: 4xx with what would be accepted.
     """
     body = await read_object(request, f'{{"{field}": [item ids], "n": a number}}')
+    refuse_unknown(body, (field, "user_id", "n", "context"), "field")
     items = body.get(field)
     if isinstance(items, list) and not items:
         raise Problem(

@@ -20,6 +20,7 @@ _WORDS = {
     "model": "fits what you looked at lately",
     "precomputed": "fits what you looked at before",
 }
+_FITS = {BASKET: "fits what is in the basket", ONBOARDING: "fits what you picked"}
 
 
 class Reason(NamedTuple):
@@ -65,7 +66,8 @@ class Reasons:
             if not reasons:
                 kind = kinds.get(sources[0], "popular") if sources else "popular"
                 shown = kind if kind in _WORDS else "model"
-                reasons = [Reason(shown, None, _WORDS[shown])]
+                words = _FITS.get(ask.purpose) if shown == "model" else None
+                reasons = [Reason(shown, None, words or _WORDS[shown])]
             answer.append(reasons)
         return answer
 

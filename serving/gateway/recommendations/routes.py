@@ -18,9 +18,9 @@ from serving.gateway.questions import UserQuestion, parse_batch, parse_n, parse_
 from serving.gateway.recommendations.ask import BASKET, ONBOARDING
 from serving.gateway.recommendations.questions import (
     ListQuestion,
-    parse_context,
     parse_items,
     parse_nested_context,
+    parse_query,
 )
 from serving.gateway.recommendations.recommender import Answer
 from serving.gateway.recommendations.service import Listed, Recommendations
@@ -50,9 +50,8 @@ class RecommendationRoutes:
 
     async def recommend(self, request: Request) -> Response:
         """GET /recommend?user_id=…&n=…"""
-        query = request.query_params
+        query, context = parse_query(request, self.contexts, "user_id", "n")
         user = parse_user(query.get("user_id"))
-        context = parse_context(query, self.contexts)
         question = UserQuestion(user, None, parse_n(query.get("n"), self.limits), context)
         return json_response(await self._user(question, request.scope["request_id"]))
 
@@ -95,9 +94,9 @@ class RecommendationRoutes:
 
     async def offer(self, request: Request) -> Response:
         """GET /v1/onboarding?n=…"""
-        query = request.query_params
+        query, context = parse_query(request, self.contexts, "n")
         n = parse_n(query.get("n", self.own.default_picks), self.limits)
-        offered = await self.own.offer(n, parse_context(query, self.contexts))
+        offered = await self.own.offer(n, context)
         return json_response(
             {
                 "items": [{"item_id": item} for item in offered.pool.items],
@@ -113,8 +112,8 @@ class RecommendationRoutes:
         return json_response(await self._listed(request, question, ONBOARDING))
 
     def _listing(self, request: Request) -> tuple[int, dict[str, Any]]:
-        query = request.query_params
-        return parse_n(query.get("n"), self.limits), parse_context(query, self.contexts)
+        query, context = parse_query(request, self.contexts, "n")
+        return parse_n(query.get("n"), self.limits), context
 
     async def _listed(
         self, request: Request, question: ListQuestion, purpose: str
@@ -167,6 +166,9 @@ class RecommendationRoutes:
                 policy=shown.policy,
                 skipped=[f"{s.stage}: {s.reason}" for s in answer.skipped],
                 latency_ms=(time.perf_counter() - started) * 1000,
+                ranker=answer.ranker[0] if answer.ranker else None,
+                ranker_version=answer.ranker[1] if answer.ranker else None,
+                ranker_features=shown.given,
             )
         return {
             "user_id": user,

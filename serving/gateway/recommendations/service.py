@@ -51,13 +51,19 @@ class Recommendations:
     Args:
         config: the `gateway` node.
         limits: of questions.
+        keep_given: whether answers have what the ranker was asked with, for the prediction log.
 
     Raises:
         StoreError: not the model's feature service in the store.
     """
 
     def __init__(
-        self, config: DictConfig, resources: Resources, cache: Cache, limits: Limits
+        self,
+        config: DictConfig,
+        resources: Resources,
+        cache: Cache,
+        limits: Limits,
+        keep_given: bool = False,
     ) -> None:
         own = config.recommendations
         signature = resources.artifact(MAIN).signature
@@ -80,6 +86,7 @@ class Recommendations:
             popular=resources.popular,
             most=own.max_candidates,
             metrics=StageMetrics(resources.metrics),
+            keep_given=keep_given,
         )
         self.recommender = Recommender(
             features=UserFeatures(
@@ -186,7 +193,9 @@ def _made(name: str, config: DictConfig | None, resources: Resources) -> Any:
     try:
         return make(resources)
     except AbsentError as absent:
-        log.info("recommendations go without %s: %s", name, absent)
+        # A list without a source is shorter; one without a rule shows what it should not.
+        level = logging.WARNING if name.startswith("filters.") else logging.INFO
+        log.log(level, "recommendations go without %s: %s", name, absent)
         return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from serving.gateway.recommendations.pool import Pool
+from serving.gateway.recommendations.rankers.ranked import Given
 
 
 class Slate(NamedTuple):
@@ -16,6 +17,7 @@ class Slate(NamedTuple):
         reason: why it is not the model's, or None.
         skipped: (stage, reason) of what they were made without; such a slate is not kept.
         ranker: name and version of the model that put them in order; None: the blend.
+        given: what that model was asked with about them, where the prediction log is to have it.
     """
 
     version: str
@@ -26,6 +28,7 @@ class Slate(NamedTuple):
     reason: str | None
     skipped: list[tuple[str, str]]
     ranker: list[str] | None = None
+    given: Given | None = None
 
     def pool(self) -> Pool:
         return Pool(self.items, self.scores, [tuple(s) for s in self.sources], {})

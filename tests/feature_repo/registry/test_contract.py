@@ -74,8 +74,18 @@ def test_a_schema_alone_must_be_the_same(local: Registry) -> None:
 
 def test_a_store_without_the_view_says_how_to_register_it(local: Registry) -> None:
     wanted = {"shopping": {"version": 1, "schema": "x"}}
+    local.apply(a_view(), services=("shop_v1",))
+    wanted["basket"] = wanted.pop("shopping")
     with pytest.raises(FeatureVersionError, match=r"found none; register it with .*materialize"):
         require_same("m 1", wanted, local.folder, "shop_v1")
+
+
+def test_a_store_without_the_service_is_not_said_to_lack_its_views(local: Registry) -> None:
+    local.apply(a_view(), services=("shop_v1",))
+    wanted = {"shopping": {"version": 1, "schema": "x"}}
+    with pytest.raises(FeatureVersionError, match=r"service shop_v2, which .*does not have") as e:
+        require_same("m 1", wanted, local.folder, "shop_v2")
+    assert "view shopping" not in str(e.value)
 
 
 def test_a_training_names_what_the_code_has(local: Registry) -> None:

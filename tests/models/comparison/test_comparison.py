@@ -11,9 +11,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
 
 from models.comparison.page import Layout, table, write_page
+from models.comparison.plots import label_apart
 from models.comparison.runs import ComparisonError, differing, find_runs, read_runs
 from tests.conftest import ROOT
 
@@ -65,6 +67,8 @@ def test_runs_below_a_folder_without_their_artifacts(tmp_path: Path) -> None:
         finished(tmp_path / name, 0.4)
     product = finished(tmp_path / "artifacts" / "m" / "1", 0.4)
     (product / "signature.json").write_text("{}")
+    served = finished(tmp_path / "serve", 0.4)
+    (served / "metrics.json").write_text('{"startup_seconds": 9.5}')
     (tmp_path / "unfinished").mkdir()
     (tmp_path / "unfinished" / "config.yaml").write_text("a: 1\n")
     folders = find_runs(tmp_path)
@@ -78,7 +82,7 @@ def test_what_is_no_run_is_named(content: str | None, tmp_path: Path) -> None:
     folder.mkdir()
     if content is not None:
         (folder / "metrics.json").write_text(content)
-    with pytest.raises(ComparisonError, match=r"broken: .*a finished run"):
+    with pytest.raises(ComparisonError, match=r"broken: .*the folder of a finished training"):
         read_runs([folder])
 
 
@@ -163,3 +167,13 @@ def test_the_script(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "either runs=[<folder>,…] or root=" in done.stderr
+
+
+def test_names_of_points_at_one_place_do_not_cover_one_another() -> None:
+    canvas, axis = plt.subplots(figsize=(5, 3))
+    axis.scatter([0, 1], [0, 1])
+    label_apart(canvas, axis, [("popularity", 0.5, 0.5), ("hstu", 0.5, 0.5), ("gru", 0.5, 0.51)])
+    boxes = [text.get_window_extent() for text in axis.texts]
+    plt.close(canvas)
+    assert len(boxes) == 3
+    assert not any(a.overlaps(b) for n, a in enumerate(boxes) for b in boxes[:n])

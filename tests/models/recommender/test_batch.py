@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import polars as pl
@@ -46,6 +47,14 @@ def test_each_user_gets_the_models_list_without_what_was_seen(tiny: Path, tmp_pa
     assert {r["model"] for r in rows.values()} == {"recommender 20260101-000000-000"}
     assert len({r["event_timestamp"] for r in rows.values()}) == 1
     assert not list(tmp_path.glob("*.parts")), "nothing is left behind"
+
+
+def test_lists_shorter_than_asked_are_told(
+    tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        recommender(k=11).recommend(histories(2), tiny, tmp_path / "users.parquet")
+    assert "lists have 10 items, not 11" in caplog.text
 
 
 def test_users_of_unknown_items_have_no_row_and_short_lists_stay_short(

@@ -97,10 +97,10 @@ def test_bad_rows_are_set_aside_with_line_and_reason(tmp_path: Path) -> None:
         "rating is not a number",
         "empty user id",
         "empty item id",
-        "bad time (expected s)",
+        "bad time (expected seconds since 1970)",
         "expected 4 fields separated by '::'",
         "rating is not a number",
-        "bad time (expected s)",
+        "bad time (expected seconds since 1970)",
     ]
     assert listed["text"][0] == "1::10::4"
 
@@ -150,6 +150,12 @@ def test_tables_by_column_names(tmp_path: Path, suffix: str) -> None:
     assert read["timestamp"][0] == datetime(2026, 1, 1, tzinfo=UTC)
 
 
+def test_an_empty_table_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("")
+    with pytest.raises(DataError, match="an empty file; a first line with the columns' names"):
+        TableReader(tmp_path / "t.csv", MAP, tmp_path / "r.csv").read()
+
+
 def test_tables_reject_wrong_arity_and_bad_values(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     good = "".join(f"u{n},i{n},{n}\n" for n in range(100))
@@ -158,7 +164,8 @@ def test_tables_reject_wrong_arity_and_bad_values(tmp_path: Path) -> None:
     frame = TableReader(path, MAP, rejects, max_reject_share=0.1).read()
     assert len(frame) == 100
     assert sorted(pl.read_csv(rejects)["reason"].to_list()) == [
-        "bad time (expected s)", "empty item id", "wrong number of fields",
+        "bad time (expected seconds since 1970, as data.reader.time_unit=s says)",
+        "empty item id", "wrong number of fields",
     ]  # fmt: skip
 
 

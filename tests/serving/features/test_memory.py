@@ -188,3 +188,53 @@ async def test_a_store_that_is_away_at_the_start_is_found_later(
     assert (await client.read(NAMES, {"item_id": [1]})).values == wanted([1])
     await client.close()
     server.kill()
+
+
+async def test_a_refresh_rests_between_its_reads(
+    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever answers meanwhile gets many turns of the loop for each read, not one."""
+    client = client_of(tmp_path, NEVER, "gateway.feature_client.memory.read_keys=1")
+    await client.open()
+    await client.read(NAMES, {"item_id": list(range(20))})
+    await memory(client).refresh()
+    read, reads = client.reader.read, []
+
+    async def count(lookups: Any) -> Any:
+        reads.append(lookups)
+        await asyncio.sleep(0.002)  # as long as a read of a busy store
+        return await read(lookups)
+
+    monkeypatch.setattr(client.reader, "read", count)
+    refresh = asyncio.create_task(memory(client).refresh())
+    while not reads:
+        await asyncio.sleep(0)
+    for _ in range(40):
+        await asyncio.sleep(0.001)
+    assert len(reads) < 15, "a fifth of the time at most is work"
+    await refresh
+    assert len(reads) == 20
+    await client.close()
+
+
+async def test_rows_with_and_without_values_are_read_in_pieces(store: Any, tmp_path: Path) -> None:
+    bare = {**row(50), "price": None, "sold": None, "tags": None}
+    write(store, "things", [bare, {**bare, "item_id": 51, "price": 1.5}])
+    client = client_of(tmp_path, NEVER, "gateway.feature_client.memory.read_keys=3")
+    await client.open()
+    await client.read(NAMES, {"item_id": [*range(20), 50, 51]})
+    await memory(client).refresh()
+    without_reads(client)
+    found = await client.read(NAMES, {"item_id": [1, 50, 19, 51]})
+    assert found.values == [
+        [0.5, None, 9.5, 1.5], [1000, None, 19000, None],
+        ["thing 1", "thing 50", "thing 19", "thing 50"], [["a", "1"], None, ["a", "19"], None],
+    ]  # fmt: skip
+    assert [type(v[0]) for v in found.values] == [float, int, str, list]
+    assert [s[1] for s in found.statuses] == ["NULL_VALUE", "NULL_VALUE", "PRESENT", "NULL_VALUE"]
+    await client.close()
+
+
+def test_a_share_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="share is 0; it must be above 0 and at most 1"):
+        Memory(["item"], refresh_s=60, max_keys=10, read_keys=5, share=0)

@@ -19,6 +19,7 @@ from models.recommender.ranking.sparse import (
     EmbeddingBagCollection,
     EmbeddingBagConfig,
     KeyedJaggedTensor,
+    KeyedTensor,
     PoolingType,
 )
 
@@ -99,12 +100,21 @@ class RankingNet(nn.Module):
 
     def forward(self, dense: Tensor, bags: KeyedJaggedTensor) -> Tensor:
         """→ logits [B]."""
-        pooled = self.embeddings(bags).values().view(len(dense), -1, self.dim)
+        pooled = self._in_order(self.embeddings(bags)).view(len(dense), -1, self.dim)
         head = self.compiled_head if self.training and self.compiled_head else self.head
         numbers = self.dense_input(dense)
         if self.affinity is not None:
             numbers = torch.cat([numbers, self.affinity.of_bags(bags)], dim=1)
         return head(numbers, pooled)
+
+    def _in_order(self, pooled: KeyedTensor) -> Tensor:
+        """[B, C · D]. Sharded tables answer in an order of their own, by kind and by process."""
+        keys = list(pooled.keys())
+        values: Tensor = pooled.values()
+        if keys == list(self.bags):
+            return values
+        columns = dict(zip(keys, values.split(pooled.length_per_key(), 1), strict=True))
+        return torch.cat([columns[name] for name in self.bags], dim=1)
 
     def head(self, dense: Tensor, pooled: Tensor) -> Tensor:
         """Numbers [B, 2F], or [B, 2F + 1] with an affinity, and pooled [B, C, D] → logits [B]."""

@@ -1,7 +1,7 @@
 """In which order candidates stand.
 
-A ranker has `rank(pool, ask)`, one score an item, and names the features that it reads, as filters
-do. `model` is the name and version of the model behind it, or None.
+A ranker has `rank(pool, ask)`, scores in the pool's order, and names the features that it reads, as
+filters do. `model` is the name and version of the model behind it, or None.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Protocol
 
 from serving.gateway.recommendations.ask import Ask
 from serving.gateway.recommendations.pool import Pool
+from serving.gateway.recommendations.rankers.ranked import Ranked
 
 
 class Ranker(Protocol):
@@ -19,4 +20,4 @@ class Ranker(Protocol):
     attributes: tuple[str, ...]
     user_features: tuple[str, ...]
 
-    async def rank(self, pool: Pool, ask: Ask) -> list[float]: ...
+    async def rank(self, pool: Pool, ask: Ask) -> Ranked: ...

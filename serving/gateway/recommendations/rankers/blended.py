@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from serving.gateway.recommendations.ask import Ask
 from serving.gateway.recommendations.pool import Pool
+from serving.gateway.recommendations.rankers.ranked import Ranked
 from serving.gateway.recommendations.resources import Resources
 
 
@@ -17,5 +18,5 @@ class Blended:
     def __init__(self, resources: Resources) -> None:
         """Needs nothing."""
 
-    async def rank(self, pool: Pool, ask: Ask) -> list[float]:
-        return pool.scores
+    async def rank(self, pool: Pool, ask: Ask) -> Ranked:
+        return Ranked(pool.scores)

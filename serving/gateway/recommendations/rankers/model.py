@@ -22,6 +22,7 @@ from serving.gateway.microbatch import MicroBatcher
 from serving.gateway.recommendations.absent import AbsentError
 from serving.gateway.recommendations.ask import Ask
 from serving.gateway.recommendations.pool import Pool
+from serving.gateway.recommendations.rankers.ranked import Ranked
 from serving.gateway.recommendations.resources import Resources
 from serving.gateway.torchserve import ModelUnavailableError
 
@@ -82,18 +83,20 @@ class ModelRanker:
             self._score, resources.max_batch, resources.max_queue, resources.model_concurrency
         )
 
-    async def rank(self, pool: Pool, ask: Ask) -> list[float]:
+    async def rank(self, pool: Pool, ask: Ask) -> Ranked:
         """Candidates that are more than the model takes come last, as they stood."""
         if not pool.items:
-            return []
+            return Ranked([])
         if not self.breaker.allow():
             raise ModelUnavailableError("it has just failed several times")
         some = pool.take(range(min(self.most, len(pool.items))))
-        scores = await self._batcher.submit(self._instance(some, ask))
+        asked = self._instance(some, ask)
+        scores = await self._batcher.submit(asked)
         if len(scores) != len(some.items):
             raise RankingRefusedError(f"{len(scores)} scores for {len(some.items)} candidates")
         lowest = min(scores)
-        return [*scores, *(lowest - 1 - n for n in range(len(pool.items) - len(scores)))]
+        last = [lowest - 1 - n for n in range(len(pool.items) - len(scores))]
+        return Ranked([*scores, *last], asked)
 
     def _instance(self, pool: Pool, ask: Ask) -> Instance:
         user = {name: ask.feature(feature) for name, feature in self.of_user.items()}

@@ -11,6 +11,7 @@ import pytest
 
 from models.recommender.interactions import DataError
 from models.recommender.policy.log import Log, LogReader
+from models.recommender.readers.files import MissingInputError
 
 COLUMNS = {n: n for n in ("request_id", "user_id", "items", "propensity", "reward")}
 GOOD = {"request_id": "r", "user_id": "u", "items": "a", "propensity": 0.5, "reward": 1.0}
@@ -140,10 +141,20 @@ def test_columns_that_are_not_there_are_named(tmp_path: Path) -> None:
         read(path, rewards=other)
 
 
+@pytest.mark.parametrize("newer", [1, 2])
+def test_a_log_that_has_gained_a_column_is_read_whole(newer: int, tmp_path: Path) -> None:
+    """As the gateway's has: files from before lack it, whichever is read first."""
+    for n in (1, 2):
+        row = GOOD | {"request_id": f"r{n}"} | ({"ranker": "x"} if n == newer else {})
+        (tmp_path / f"date=2026-01-0{n}").mkdir()
+        pl.DataFrame([row]).write_parquet(tmp_path / f"date=2026-01-0{n}" / "part.parquet")
+    assert read(tmp_path).frame["request_id"].to_list() == ["r1", "r2"]
+
+
 @pytest.mark.parametrize("name", ["log.parquet", "log.jsonl"])
 def test_files_that_are_none_of_the_two(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
-    with pytest.raises(DataError, match="no such file"):
+    with pytest.raises(MissingInputError, match="no such file"):
         read(path)
     path.write_bytes(b"\x00 neither")
     with pytest.raises(DataError, match=r"Parquet or JSON lines \(\.jsonl\) is needed"):
@@ -151,6 +162,13 @@ def test_files_that_are_none_of_the_two(name: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"no \.parquet file"):
         read(tmp_path / "empty")
+
+
+def test_a_line_that_is_no_object_is_named(tmp_path: Path) -> None:
+    path = lines(tmp_path / "log.jsonl", [GOOD, GOOD])
+    path.write_text(path.read_text() + '\n{"request_id": "cut')
+    with pytest.raises(DataError, match=r"line \d is no JSON object: '\{\"request_id\": \"cut'"):
+        read(path)
 
 
 def test_one_column_may_have_two_meanings(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from models import artifact
+from models.champion import promote
 from models.export import export_onnx
 from models.recommender.export import TopK
 from models.recommender.interactions import DataError
@@ -88,6 +91,20 @@ def test_temperature_and_epsilon_spread_it(model: Path) -> None:
     assert target.chance[1] == pytest.approx(0.8 * left[1] / left.sum() + 0.2 / 2)
     assert target.chances is not None
     assert [sum(c) for c in target.chances] == pytest.approx([1, 1])
+
+
+def test_of_several_versions_the_one_in_force_is_judged(model: Path, tmp_path: Path) -> None:
+    """It is what the gateway serves, not whatever was trained last."""
+    root = tmp_path / "artifacts"
+    shutil.copytree(model, root / "fixed" / "1")
+    parts = shutil.copytree(model, tmp_path / "parts")
+    (parts / "assets" / "items.json").write_text(json.dumps(["b", "a", "c", "d"]))
+    artifact.write(parts, root, replace(artifact.load(model).signature, version="2"))
+    rows = log(request_id=["r"], item_id=["a"], place=[1], history=[[]])
+    target = ArtifactTarget(str(root / "fixed"), history="history")
+    assert target.of(rows).chance.tolist() == [0], "nobody promoted any: the newest"
+    promote(root, "fixed", "1", "it is better", "ada")
+    assert target.of(rows).chance.tolist() == [1]
 
 
 def test_histories_that_are_none_are_named(model: Path) -> None:

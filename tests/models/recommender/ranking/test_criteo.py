@@ -156,6 +156,8 @@ def test_a_schedule_without_an_end_says_what_it_needs(tmp_path: Path) -> None:
         )  # fmt: skip
     with pytest.raises(ScheduleError, match=r"trainer\.max_steps"):
         train(cfg)
+    cfg.trainer.max_steps = 2  # what the message says to give
+    assert "auroc" in train(cfg)
 
 
 @pytest.mark.realdata

@@ -12,16 +12,32 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+from torch.distributed.checkpoint.state_dict_saver import save
+from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 
-from models.recommender.ranking.sharding import ShardsError, require_whole
+from models.recommender.interactions import DataError
+from models.recommender.ranking.metrics import measured
+from models.recommender.ranking.nets.affinity import EARLIER, Affinity
+from models.recommender.ranking.nets.dlrm import DLRM
+from models.recommender.ranking.ranker import Ranker
+from models.recommender.ranking.sharding import (
+    META,
+    ShardedStrategy,
+    ShardsError,
+    read_whole,
+    refuse_earlier,
+    require_whole,
+)
 from models.run import Run
 from tests.conftest import ROOT
 from tests.models.recommender.ranking.snapshots import rows, snapshot
+from tests.models.recommender.ranking.test_affinity import SHARED
 
 EVERY_KIND = "{item_id: column_wise, user_id: table_wise, tags: data_parallel, default: row_wise}"
 SETTINGS = [
@@ -149,15 +165,94 @@ def test_two_processes_learn_what_one_does(runs: tuple[Path, Path], tmp_path: Pa
     assert reports[0] == pytest.approx(reports[1], abs=1e-3)
 
 
+AFFINITY = [
+    "trainer.strategy.plan=planner",
+    "+model/recommender/affinity@model.net.affinity=next_item",
+    "model.net.affinity.history=item_ids", "model.net.affinity.most=5",
+    "model.net.affinity.dim=8", "model.affinity_lr=0.5",
+    # Fewer than a process has rows where there is one, as many as two have together.
+    "model.net.affinity.negatives=12", "model.affinity_weight=1",
+]  # fmt: skip
+PLANS = {
+    "cut": "{affinity_before: row_wise, affinity_after: column_wise, default: table_wise}",
+    "placed": "{affinity_before: table_wise, affinity_after: data_parallel, default: row_wise}",
+}
+
+
 @pytest.mark.slow
-def test_an_affinity_trains_beside_sharded_tables(data: Path, tmp_path: Path) -> None:
-    added = ["+model/recommender/affinity@model.net.affinity=next_item", "trainer.max_epochs=1",
-             "model.net.affinity.history=item_ids", "model.net.affinity.most=5",
-             "model.affinity_lr=0.5"]  # fmt: skip
-    finish(start(2, data, tmp_path, *added))
-    found = weights(tmp_path, tmp_path / "whole.pt")
-    moved = (found["net.affinity.turn"] - torch.eye(32)).abs().max()
-    assert moved > 1e-4, "it learns, at its own rate"
+@pytest.mark.parametrize("plan", PLANS)
+def test_an_affinity_learns_on_two_processes_what_it_does_on_one(
+    plan: str, data: Path, tmp_path: Path
+) -> None:
+    """Also in a second epoch, on the other number of processes: rows of the batch are told apart
+    whoever has them, and the tables' sums of squares are read by whoever holds them now.
+    """
+    settings = [*AFFINITY, f"trainer.strategy.plan={PLANS[plan]}"]
+    paths = {n: tmp_path / f"on {n}" for n in (1, 2)}
+    finish(*(start(n, data, p, *settings, "trainer.max_epochs=1") for n, p in paths.items()))
+    one, two = (weights(p, tmp_path / "whole.pt") for p in paths.values())
+    assert difference(one, two) < 1e-5
+    tables = {k: one[k] for k in one if k.startswith("net.affinity.tables.")}
+    assert {k.split(".")[-2] for k in tables} == {"affinity_before", "affinity_after"}
+    assert (one["net.affinity.turn"] - torch.eye(8)).abs().max() > 1e-4, "it learns"
+
+    further = {n: tmp_path / f"then on {3 - n}" for n in paths}
+    finish(
+        *(
+            start(3 - n, data, further[n], *settings, "trainer.max_epochs=2",
+                  f"resume='{paths[n] / 'checkpoints' / 'last.ckpt'}'")
+            for n in paths
+        )
+    )  # fmt: skip
+    grown, shrunk = (weights(p, tmp_path / "whole.pt") for p in further.values())
+    assert difference(grown, shrunk) < 1e-5
+    assert all((grown[k] - one[k]).abs().max() > 1e-3 for k in tables), "they went on"
+
+
+@pytest.mark.parametrize(
+    ("dim", "affinity", "words"),
+    [(6, 8, "table item_id is 6 wide"), (8, 6, "table affinity_before is 6 wide")],
+)
+def test_a_width_that_no_kernel_takes(dim: int, affinity: int, words: str) -> None:
+    make = partial(Affinity, history="seen", item="item_id", most=3, dim=affinity, negatives=8)
+    with pytest.raises(DataError, match=f"{words}, but the kernels take multiples of 4"):
+        ShardedStrategy("planner", partial(RowWiseAdagrad, lr=0.1)).shard(
+            DLRM(SHARED, dim, [8], [8], affinity=make)
+        )
+
+
+@pytest.mark.slow
+def test_what_the_planner_spread_is_measured_again_by_one_process(
+    data: Path, tmp_path: Path
+) -> None:
+    """Sharded tables answer in an order of their own, which no weight may depend on."""
+    finish(start(2, data, tmp_path, *AFFINITY, "trainer.max_epochs=2"))
+    meta = torch.load(tmp_path / "checkpoints" / "best.ckpt" / META, weights_only=False)
+    [kept] = [c for n, c in meta["callbacks"].items() if n.startswith("ModelCheckpoint")]
+    run = Run.open(tmp_path)
+    assert isinstance(run.model, Ranker)
+    rows = run.data.validation
+    again = measured(rows.label.numpy(), run.model.probabilities(rows).numpy())
+    assert kept["monitor"] == "val_log_loss"
+    assert again["log_loss"] == pytest.approx(float(kept["best_model_score"]), abs=1e-5)
+
+
+def test_a_checkpoint_from_before_the_affinity_was_sharded(tmp_path: Path) -> None:
+    """Is read whole, as for an export, but training cannot go on from it."""
+
+    make = partial(Affinity, history="seen", item="item_id", most=3, dim=4, negatives=8)
+    trained, fresh = (DLRM(SHARED, 4, [8], [8], affinity=make) for _ in range(2))
+    names = {f"net.affinity.{new}": f"net.affinity.{old}" for old, new in EARLIER.items()}
+    whole = {f"net.{n}": t for n, t in trained.state_dict().items()}
+    path = tmp_path / "last.ckpt"
+    save({"state_dict": {names.get(n, n): t for n, t in whole.items()}}, checkpoint_id=path,
+         no_dist=True)  # fmt: skip
+    torch.save({"epoch": 3}, path / META)
+    assert read_whole(path, fresh)["epoch"] == 3
+    for name, value in trained.state_dict().items():
+        assert torch.equal(fresh.state_dict()[name], value)
+    with pytest.raises(ShardsError, match=r"last\.ckpt: of an earlier layout.*or train anew"):
+        refuse_earlier(path)
 
 
 @pytest.mark.slow
@@ -222,9 +317,9 @@ def test_a_sharded_run_is_measured_again_by_one_process(
     runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     """Also without the machine that measured it: evaluate.py needs no torchrun."""
-    measured = json.loads((runs[1] / "metrics.json").read_text())["model"]
+    before = json.loads((runs[1] / "metrics.json").read_text())["model"]
     again = Run.open(runs[1]).evaluate()
-    assert again.model == pytest.approx({k: measured[k] for k in again.model}, abs=1e-5)
+    assert again.model == pytest.approx({k: before[k] for k in again.model}, abs=1e-5)
     shutil.copytree(runs[1], tmp_path / "run")
     gone = sorted((tmp_path / "run" / "checkpoints" / "best.ckpt").glob("*.distcp"))[-1]
     gone.unlink()

@@ -117,6 +117,19 @@ def test_a_table_of_other_items_is_an_error(tmp_path: Path) -> None:
         items.load(pl.Series(["1"]), np.ones(1, dtype=bool))
 
 
+def test_words_among_numbers_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    items = source(tmp_path, "item_id,price\na,1\nb,cheap\nc, 2 \nd,\n", numbers=["price"])
+    _, content = items.load(pl.Series(["a", "b", "c", "d"]), np.ones(4, dtype=bool))
+    assert "1 of 4 values of column 'price' are no numbers, such as 'cheap' of b" in caplog.text
+    np.testing.assert_array_equal(content.numbers[1:, 0], [1, np.nan, 2, np.nan])
+
+
+def test_a_column_of_numbers_that_holds_none_is_an_error(tmp_path: Path) -> None:
+    items = source(tmp_path, "item_id,price\na,dear\nb,cheap\n", numbers=["price"])
+    with pytest.raises(DataError, match=r"'dear' of a, and none is; .* among the categories"):
+        items.load(pl.Series(["a", "b"]), np.ones(2, dtype=bool))
+
+
 def test_numbers_that_are_none_are_missing() -> None:
     frame = pl.DataFrame({"item_id": list("abcd"), "price": ["3.5", "x", None, "inf"]})
     encoder = ContentEncoder.fit(frame, Columns(numbers=("price",)), 1, None)

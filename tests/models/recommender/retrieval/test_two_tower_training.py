@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +15,12 @@ import polars as pl
 import pytest
 import torch
 
-from models import artifact
+from models import artifact, champion
 from models.artifact import Artifact, ArtifactError
 from models.recommender.interactions import DataError
 from models.report import Report
 from models.run import Run
+from tests.conftest import ROOT
 from tests.models.recommender.retrieval.tiny import index, serve, train_towers
 
 RINGS, SIZE = 12, 8
@@ -191,3 +195,26 @@ def tiny(tmp_path: Path) -> Artifact:
     (tmp_path / "parts" / "model.onnx").write_bytes(b"")
     signature = artifact.Signature("other", artifact.new_version(), "recommendation", (), (), 20)
     return artifact.write(tmp_path / "parts", tmp_path / "artifacts", signature)
+
+
+def test_the_version_in_force_is_extended_and_stays_so_until_the_new_one_is_promoted(
+    folder: Path, trained: Artifact, tmp_path: Path
+) -> None:
+    name, version = trained.path.parent.name, trained.path.name
+    versions = tmp_path / "artifacts" / name
+    shutil.copytree(trained.path, versions / version)
+    later = versions / "99990101-000000-000"
+    later.mkdir()
+    (later / artifact.SIGNATURE).write_text("not the one that is taken")
+    champion.promote(tmp_path / "artifacts", name, version, "good", "test")
+    pl.DataFrame([row(0, SIZE - 1)]).write_csv(tmp_path / "new.csv")
+    done = subprocess.run(
+        [sys.executable, "scripts/index_items.py", f"artifact={versions}",
+         f"path={tmp_path / 'new.csv'}", f"paths.root={tmp_path}"],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    made = Path(done.stdout.splitlines()[-1])
+    assert f"version {version} stays in force" in done.stdout + done.stderr
+    assert f"promote name={name} version={made.name}" in done.stdout + done.stderr
+    assert champion.champion(tmp_path / "artifacts", name).name == version

@@ -15,8 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from feature_repo.governance.files import rewrite
 from models import artifact
 from serving.features.errors import UnknownNameError
+from serving.gateway.recommendations.rankers.ranked import given_of
 from serving.gateway.state import GatewayState
 from serving.torchserve.codecs.ranking import RankingCodec
 from tests.serving.features.stores import online, write
@@ -228,6 +230,92 @@ async def test_a_ranker_orders_the_candidates_of_all_sources(
         assert asked["items"]["price"][at] == 7.0
         models = (await ask(session, "/health/ready"))["models"]
         assert models["ranker"] == {"state": "ok", "version": "20260102-000000-000"}
+
+
+def logged(config: DictConfig) -> list[dict[str, Any]]:
+    files = sorted(Path(config.prediction_log.folder).glob("date=*/part-*.parquet"))
+    return sorted(
+        (row for file in files for row in pq.read_table(file).to_pylist()),
+        key=lambda row: row["timestamp"],
+    )
+
+
+async def test_the_log_has_what_the_ranker_was_asked_with_of_items_shown(
+    shop_config: DictConfig, ranker: Path, upstream: Upstream
+) -> None:
+    shop_config.artifacts.ranker = str(ranker)
+    # The ranker sees more than is shown, and in another order: the last one is the best.
+    upstream.scores = lambda columns: [float(n) for n, _ in enumerate(columns["item_id"])]
+    async with running(shop_config) as session:
+        told = [await ask(session, f"/recommend?user_id=u1&n={n}") for n in (4, 2)]
+        body = {"requests": [{"history": ["i07"], "n": 3}]}
+        told += (await ask(session, "/v1/recommendations", body))["answers"]
+    assert [answer["source"] for answer in told] == ["model", "cache", "model"]
+    rows = logged(shop_config)
+    assert [row["request_id"] for row in rows] == [answer["request_id"] for answer in told]
+    asked = [upstream.ranked[0], upstream.ranked[0], upstream.ranked[1]]
+    assert len(upstream.ranked) == 2
+    places: list[list[int]] = []
+    for row, answer, question in zip(rows, told, asked, strict=True):
+        assert (row["ranker"], row["ranker_version"]) == ("ranker", "20260102-000000-000")
+        given = json.loads(row["ranker_features"])
+        shown = items(answer)
+        assert given["items"]["item_id"] == row["items"] == shown
+        place = {item: n for n, item in enumerate(question["items"]["item_id"])}
+        assert len(place) > len(shown)
+        places.append([place[i] for i in shown])
+        assert given == {
+            "user": question["user"],
+            "items": {
+                name: [column[place[i]] for i in shown]
+                for name, column in question["items"].items()
+            },
+        }
+        understood = RankingCodec(artifact.load(ranker)).check(given)
+        assert (understood.missing, understood.ignored) == ([], []), "it can be asked again"
+    assert all(found == sorted(found, reverse=True) for found in places)
+
+
+async def test_items_that_no_ranker_saw_have_no_features_in_the_log(
+    shop_config: DictConfig, ranker: Path, upstream: Upstream
+) -> None:
+    shop_config.artifacts.ranker = str(ranker)
+    upstream.moods["ranker"] = "broken"
+    async with running(shop_config) as session:
+        await ask(session, "/recommend?user_id=u4&n=3")
+        upstream.moods.clear()
+        shown = items(await ask(session, "/recommend?user_id=u1&n=3"))
+    broken, whole = logged(shop_config)
+    assert [broken[n] for n in ("ranker", "ranker_version", "ranker_features")] == [None] * 3
+    assert json.loads(whole["ranker_features"])["items"]["item_id"] == shown
+    given = {"user": {}, "items": {"item_id": ["a", "b"], "price": [1, 2]}}
+    part = given_of(given, ["c", "b"])
+    assert part == {"user": {}, "items": {"item_id": ["b"], "price": [2]}}
+
+
+async def test_the_log_goes_without_the_rankers_features_if_asked_to(
+    shop_config: DictConfig, ranker: Path
+) -> None:
+    shop_config.artifacts.ranker = str(ranker)
+    shop_config.prediction_log.ranker_features = False
+    async with running(shop_config) as session:
+        await ask(session, "/recommend?user_id=u1&n=4")
+    [row] = logged(shop_config)
+    assert (row["ranker"], row["ranker_features"]) == ("ranker", None)
+
+
+async def test_an_erasure_takes_a_users_ranker_features_out_of_the_log(
+    shop_config: DictConfig, ranker: Path
+) -> None:
+    shop_config.artifacts.ranker = str(ranker)
+    async with running(shop_config) as session:
+        for user in ("u1", "u4"):
+            await ask(session, f"/recommend?user_id={user}&n=4")
+    [file] = Path(shop_config.prediction_log.folder).glob("date=*/part-*.parquet")
+    assert b"u1" in b"".join(row["ranker_features"].encode() for row in logged(shop_config))
+    rewrite(file, ["user_id"], "u1", keep_empty=False)
+    [row] = logged(shop_config)
+    assert json.loads(row["ranker_features"])["user"]["user_id"] == "u4"
 
 
 async def test_fields_of_pairs_are_computed_from_what_was_read(

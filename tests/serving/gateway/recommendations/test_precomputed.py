@@ -63,7 +63,10 @@ async def test_lists_are_in_parquet_and_online_and_the_gateway_answers_from_them
     )  # fmt: skip
     async with running(config) as session:
         answer = await ask(session, "/recommend?user_id=u3&n=3")
+        nobody = await ask(session, "/recommend?user_id=nobody&n=3")
     assert (items(answer), answer["source"]) == (["i05", "i06", "i07"], "precomputed")
+    assert answer["reason"] is None
+    assert (nobody["source"], nobody["reason"]) == ("popular", "nothing_precomputed")
     assert upstream.calls == [], "the model is not asked"
 
     upstream.mood = "broken"

@@ -79,12 +79,14 @@ async def test_somebody_new_is_offered_different_items_and_picks_a_few(
         assert not {"i10", "i30"} & set(items(answer))
         kinds = {row["reasons"][0]["kind"] for row in answer["items"]}
         assert "because_you_picked" in kinds
+        texts = {r["text"] for row in answer["items"] for r in row["reasons"]}
+        assert not any("looked at lately" in text for text in texts), "somebody new looked at none"
 
 
 @pytest.mark.parametrize(
     ("path", "body", "status", "words"),
     [
-        ("/v1/recommend/basket", {}, 422, "items is None"),
+        ("/v1/recommend/basket", {}, 422, "items is missing"),
         ("/v1/recommend/basket", {"items": []}, 422, "items is empty"),
         ("/v1/recommend/basket", {"items": ["a", 7]}, 422, "items[1] is 7"),
         ("/v1/recommend/basket", {"items": ["a"], "n": 0}, 422, "n is '0'"),
@@ -93,6 +95,14 @@ async def test_somebody_new_is_offered_different_items_and_picks_a_few(
         ("/v1/recommend/basket", {"items": ["a"], "context": {"age": []}}, 422, "age is"),
         ("/v1/recommend/basket", ["a"], 422, "the body is a JSON list"),
         ("/v1/onboarding", {"picks": "a"}, 422, "picks is 'a'"),
+        ("/v1/onboarding", {"pick": ["a"]}, 422, "field 'pick' is not known here"),
+        (
+            "/v1/recommend/basket",
+            {"items": ["a"], "context": {"land": "de"}},
+            422,
+            "context 'land'",
+        ),
+        ("/v1/recommendations", {"requests": [{"user_id": "u4", "nn": 2}]}, 422, "[0]: field 'nn'"),
     ],
 )
 async def test_bad_lists_say_what_is_accepted(
@@ -103,3 +113,16 @@ async def test_bad_lists_say_what_is_accepted(
     assert response.status_code == status
     assert words in response.json()["detail"]
     assert response.json()["accepted"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/recommend?user_id=u4", "/v1/trending?n=2", "/v1/onboarding?n=2"]
+)
+async def test_a_mistyped_parameter_is_not_taken_for_none(
+    shop_config: DictConfig, path: str
+) -> None:
+    async with running(shop_config) as session:
+        response = await session.get(f"{path}&regoin=de")
+    assert response.status_code == 422
+    assert response.json()["detail"] == "parameter 'regoin' is not known here"
+    assert "region" in response.json()["accepted"]
