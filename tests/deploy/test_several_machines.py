@@ -1,8 +1,7 @@
-"""What Slurm and Kubernetes would start is a training that composes; neither is needed here."""
+"""What Kubernetes would start is a training that composes; no cluster is needed here."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -20,7 +19,6 @@ from scripts.entrypoint import CONFIGS, explain
 from tests.conftest import ROOT
 
 SBATCH = ROOT / "deploy" / "slurm" / "train.sbatch"
-SHARED = ["experiment=recommender/dlrm", "data.path=/shared/rows", "trainer=sharded"]
 
 
 def launch(arguments: Sequence[str]) -> tuple[Any, list[str]]:
@@ -35,80 +33,6 @@ def training(overrides: list[str]) -> DictConfig:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         return compose("train", [*overrides, "paths.root=/opt/millrace"])
-
-
-@pytest.fixture
-def slurm(tmp_path: Path) -> Path:
-    """Slurm's commands: each writes down how it was called; srun ends with the code asked for."""
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    for name, does in {
-        "srun": 'printf "%s\\n" "$@" > "$CALLS/srun"; ${MEANWHILE:-true}; exit "${ENDS:-0}"',
-        "scontrol": 'if [ "$1" = show ]; then printf "node-7\\nnode-8\\n"; '
-        'else echo "$@" > "$CALLS/scontrol"; fi',
-    }.items():
-        (tools / name).write_text(f"#!/usr/bin/env bash\n{does}\n")
-        (tools / name).chmod(0o755)
-    return tmp_path
-
-
-def submit(slurm: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    environment = {
-        **os.environ, "PATH": f"{slurm / 'tools'}:{os.environ['PATH']}", "CALLS": str(slurm),
-        "SLURM_SUBMIT_DIR": str(ROOT), "SLURM_JOB_ID": "41", "SLURM_JOB_NUM_NODES": "2",
-        "SLURM_JOB_NODELIST": "node-[7-8]", **more,
-    }  # fmt: skip
-    return subprocess.run(
-        ["bash", str(SBATCH), *arguments],
-        env=environment, capture_output=True, text=True, timeout=30, check=False,
-    )  # fmt: skip
-
-
-def test_slurm_starts_a_training_on_every_node(slurm: Path) -> None:
-    done = submit(slurm, *SHARED, "output_dir=/shared/runs/a b", SLURM_RESTART_COUNT="2")
-    assert done.returncode == 0, done.stderr
-    step = (slurm / "srun").read_text().splitlines()
-    options, overrides = launch(step[2:])
-    assert step[1].endswith("/torchrun")
-    assert (options.nnodes, options.rdzv_endpoint, options.rdzv_id) == (
-        "2", "node-7:29500", "41-2",
-    )  # fmt: skip
-    cfg = training(overrides)
-    assert cfg.resume == "auto"
-    assert cfg.output_dir == "/shared/runs/a b"
-    assert cfg.trainer.strategy._target_.endswith("ShardedStrategy"), "the caller's trainer wins"
-    assert not (slurm / "scontrol").exists(), "what ended well is not started again"
-
-
-def test_slurm_queues_what_died_again_but_not_for_ever(slurm: Path) -> None:
-    died = submit(slurm, *SHARED, "output_dir=/shared/a", ENDS="137")
-    assert died.returncode == 0
-    assert "training ended with 137: back into the queue" in died.stderr
-    assert (slurm / "scontrol").read_text() == "requeue 41\n"
-    (slurm / "scontrol").unlink()
-    often = submit(slurm, *SHARED, "output_dir=/shared/a", ENDS="1", SLURM_RESTART_COUNT="5")
-    assert often.returncode == 1
-    assert "MAX_RESTARTS" in often.stderr
-    assert not (slurm / "scontrol").exists()
-
-
-def test_slurm_queues_again_before_the_time_is_up(slurm: Path) -> None:
-    """The batch shell, srun's parent, is what `--signal=B:USR1` reaches."""
-    assert "#SBATCH --signal=B:USR1@" in SBATCH.read_text()
-    warn = slurm / "warn"
-    warn.write_text("#!/usr/bin/env bash\nkill -USR1 $(ps -o ppid= -p $PPID)\nexec sleep 20\n")
-    warn.chmod(0o755)
-    done = submit(slurm, *SHARED, "output_dir=/shared/a", MEANWHILE=str(warn))
-    assert done.returncode == 0
-    assert "the time is nearly up: back into the queue" in done.stderr
-    assert (slurm / "scontrol").read_text() == "requeue 41\n"
-
-
-def test_slurm_refuses_a_run_that_could_not_be_found_again(slurm: Path) -> None:
-    done = submit(slurm, *SHARED)
-    assert done.returncode == 2
-    assert "give output_dir=" in done.stderr
-    assert not (slurm / "srun").exists()
 
 
 def test_the_script_has_no_known_faults() -> None:
