@@ -51,8 +51,9 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 SchedulerType=sched/builtin
 MailProg=/bin/true
-# A node is given up after six seconds, and taken back when it reports again.
-SlurmdTimeout=6
+# A node is given up after ten seconds, which a busy host does not keep it waiting for, and taken
+# back when it reports again.
+SlurmdTimeout=10
 ReturnToService=2
 KillWait=3
 SlurmdParameters=config_overrides
@@ -156,7 +157,8 @@ class Job:
         """
         time.sleep(4)
         self.update("StartTime=now")
-        self.wait_for_state("RUNNING")
+        # Not "RUNNING": a start that fails at once may be over before it is looked at.
+        self.wait_for(lambda: self.shown("JobState") != "PENDING", "start of the job")
 
 
 class Cluster:
