@@ -46,6 +46,7 @@ check: setup ## Format, lint, types, import contracts, container and compose fil
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/hadolint Dockerfile.gpu
+	$(BIN)/kubernetes-validate --strict --quiet -k 1.26 deploy/kubernetes/*.yaml
 	$(BIN)/shellcheck .ci/run locks/lock.sh deploy/slurm/train.sbatch
 
 bench-setup: setup ## Make .venv-peers with the systems that the benchmarks compare with

@@ -5,7 +5,7 @@ A key or choice that does not exist names the nearest that does. A script with c
 as bare first words; see `scripts/commands.py`. Exit codes follow sysexits.h: 2 for a wrong command
 line; 78 for a value that a part of the program refuses; an exception's own `exit_code` (65 bad
 data, 66 no input, 69 a service is unavailable, …), whose message is all that is printed; 1 with a
-traceback for a defect of ours.
+traceback for a defect of ours. Under torchrun, which hides exit codes, its agent is told as well.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra import compose, initialize_config_dir
@@ -33,6 +33,7 @@ from omegaconf.errors import (
     MissingMandatoryValue,
 )
 
+from models.launcher import leave_reason
 from scripts.commands import CommandError, command_overrides
 
 EX_CONFIG = 78
@@ -169,6 +170,17 @@ def _refused(error: InstantiationException) -> str:
     return f"{reason} (config key {key.group(1)})" if key else reason
 
 
+class RefusedError(Exception):
+    """What is wrong with what a script was given."""
+
+
+def refuse(complaint: object, code: int) -> NoReturn:
+    """End with a message for people, and with an exit code for programs."""
+    print(f"error: {complaint}", file=sys.stderr)
+    leave_reason(complaint if isinstance(complaint, Exception) else RefusedError(complaint))
+    sys.exit(code)
+
+
 def entrypoint(
     config_name: str, commands: Mapping[str, Sequence[str]] | None = None
 ) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
@@ -192,20 +204,17 @@ def entrypoint(
             except Exception as error:
                 known = next((e for e in _chain(error) if hasattr(e, "exit_code")), None)
                 if known is not None:
-                    print(f"error: {known}", file=sys.stderr)
-                    sys.exit(known.exit_code)
+                    refuse(known, known.exit_code)
                 unset = _unset(error)
                 if unset is not None:
-                    print(f"error: config key {unset!r} must be given: {unset}=…", file=sys.stderr)
-                    sys.exit(2)
+                    refuse(f"config key {unset!r} must be given: {unset}=…", 2)
                 if isinstance(error, InterpolationKeyError):
-                    print(f"error: config key {error.full_key!r}: {error.msg}; the chosen "
-                          "configs do not belong together", file=sys.stderr)  # fmt: skip
-                    sys.exit(2)
+                    refuse(f"config key {error.full_key!r}: {error.msg}; the chosen configs do "
+                           "not belong together", 2)  # fmt: skip
                 if isinstance(error, InstantiationException):
-                    print(f"error: {_refused(error)}", file=sys.stderr)
-                    sys.exit(EX_CONFIG)
+                    refuse(_refused(error), EX_CONFIG)
                 traceback.print_exc()  # a defect of ours: show where
+                leave_reason(error)
                 sys.exit(1)
 
         def run() -> None:
@@ -213,23 +222,20 @@ def entrypoint(
                 try:
                     sys.argv[1:] = command_overrides(sys.argv[1:], commands)
                 except CommandError as error:
-                    print(f"error: {error}", file=sys.stderr)
-                    sys.exit(error.exit_code)
+                    refuse(error, error.exit_code)
             for flag in {"-m", "--multirun"}.intersection(sys.argv):
                 # Hydra's parser takes overrides on one side of a flag only.
                 sys.argv.remove(flag)
                 sys.argv.insert(1, flag)
             bare = _bare(sys.argv[1:])
             if bare is not None:
-                print(f"error: {bare!r}: settings are given as key=value", file=sys.stderr)
-                sys.exit(2)
+                refuse(f"{bare!r}: settings are given as key=value", 2)
             overrides = [a for a in sys.argv[1:] if "=" in a and not a.startswith("-")]
             if any(a in ("-m", "--multirun") for a in sys.argv[1:]):
                 overrides = first_of_each(overrides)
             complaint = explain(config_name, overrides)
             if complaint:
-                print(f"error: {complaint}", file=sys.stderr)
-                sys.exit(2)
+                refuse(complaint, 2)
             hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(
                 guarded
             )()

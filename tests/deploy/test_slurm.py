@@ -52,7 +52,9 @@ class Stub:
         (folder / "bin").mkdir()
         (folder / "bin" / "torchrun").write_text(TORCHRUN)
         (folder / "bin" / "torchrun").chmod(0o755)
-        self.environment = {"VENV": str(folder), "SAID": str(folder)}
+        self.environment = {
+            "VENV": str(folder), "SAID": str(folder), "REASONS": str(folder / "reasons"),
+        }  # fmt: skip
         self.end_with(0)
 
     def end_with(self, code: int) -> None:
@@ -165,11 +167,12 @@ class Training:
         self.last = self.output / "checkpoints" / "last.ckpt"
         self.epochs = folder / "epochs"
         self.epochs.write_text("100000")
+        self.data = folder / "ring.txt"
         walks = [" ".join([f"u{u}", *(f"i{(u + n) % 20}" for n in range(4 + u % 7))])
                  for u in range(60)]  # fmt: skip
-        (folder / "ring.txt").write_text("\n".join(walks) + "\n")
+        self.data.write_text("\n".join(walks) + "\n")
         self.overrides = [
-            "experiment=recommender/gru4rec", "data=sequences", f"data.path={folder / 'ring.txt'}",
+            "experiment=recommender/gru4rec", "data=sequences", f"data.path={self.data}",
             f"output_dir={self.output}", f"paths.root={self.output}", "datamodule.max_length=8",
             "datamodule.batch_size=8", "model.net.dim=16", "optimizer.lr=0.02", "threads=1",
             "logger=none", "evaluation.floors.ease=null", "callbacks.early_stopping=null",
@@ -185,7 +188,7 @@ class Training:
         (venv / "torchrun").chmod(0o755)
         self.environment = {
             "VENV": str(venv.parent), "PROCESSES": "1", "PYTHONPATH": str(ROOT),
-            "OMP_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1", "REASONS": str(folder / "reasons"),
         }  # fmt: skip
 
     def reached(self) -> int:
@@ -200,6 +203,19 @@ class Training:
             lambda: self.last.exists() and self.last.stat().st_mtime_ns > before,
             "checkpoint of this start", 100,
         )  # fmt: skip
+
+
+def test_what_a_training_refuses_is_not_started_again(cluster: Cluster, tmp_path: Path) -> None:
+    """torchrun hides the exit code, which says that another start would end alike."""
+    run = Training(tmp_path)
+    run.data.unlink()
+    job = cluster.submit(SBATCH, tmp_path / "log", *run.overrides, cwd=ROOT, **run.environment)
+    job.wait_for_state("FAILED", seconds=120)
+    assert job.shown("ExitCode") == "66:0", job.said()
+    assert job.shown("Restarts") == "0"
+    assert f"(66; see {tmp_path / 'reasons'}): not started again" in job.said()
+    reasons = [path.read_text() for path in (tmp_path / "reasons").iterdir()]
+    assert f"{run.data}: no such file or folder" in "".join(reasons)
 
 
 @pytest.mark.slow
