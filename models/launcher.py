@@ -43,4 +43,7 @@ def leave_reason(error: Exception) -> None:
         # Here, since most scripts are never started by torchrun and need no torch.
         from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
-        get_error_handler().record_exception(error)
+        try:
+            get_error_handler().record_exception(error)
+        except OSError as full:  # then the exit code and what was printed have to do
+            log.warning("torchrun is not told why: %s", full)

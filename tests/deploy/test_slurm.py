@@ -209,6 +209,9 @@ def test_what_a_training_refuses_is_not_started_again(cluster: Cluster, tmp_path
     """torchrun hides the exit code, which says that another start would end alike."""
     run = Training(tmp_path)
     run.data.unlink()
+    (tmp_path / "reasons").mkdir()
+    (tmp_path / "reasons" / "node-1.json").write_text('{"message": {"errorCode": 2}}')  # an old one
+    (tmp_path / "reasons" / "kept").write_text("not of this job")
     job = cluster.submit(SBATCH, tmp_path / "log", *run.overrides, cwd=ROOT, **run.environment)
     job.wait_for_state("FAILED", seconds=120)
     assert job.shown("ExitCode") == "66:0", job.said()
@@ -216,6 +219,7 @@ def test_what_a_training_refuses_is_not_started_again(cluster: Cluster, tmp_path
     assert f"(66; see {tmp_path / 'reasons'}): not started again" in job.said()
     reasons = [path.read_text() for path in (tmp_path / "reasons").iterdir()]
     assert f"{run.data}: no such file or folder" in "".join(reasons)
+    assert "not of this job" in reasons
 
 
 @pytest.mark.slow
